@@ -1,0 +1,42 @@
+"""Settings of the compress stage."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipelines.core.config import Config, Input, StageConfig
+from pipelines.model.config import ModelConfig
+from pipelines.train.config import Optimise
+
+
+class Quantize(Config):
+    """Weights of every matrix in 8 bits, a scale a row (symmetric, no calibration data)."""
+
+    kind: Literal["quantize"] = "quantize"
+    bits: Literal[8] = 8
+
+
+class Distill(Config):
+    """A smaller student learns the teacher's softened outputs (Hinton et al. 2015, section 2)."""
+
+    kind: Literal["distill"] = "distill"
+    student: ModelConfig = Field(description="the student's shape")
+    temperature: float = Field(default=2.0, gt=0, description="T that softens both outputs")
+    soft_share: float = Field(
+        default=0.7, ge=0, le=1, description="weight of the teacher's loss beside the labels'"
+    )
+    optimise: Optimise = Field(description="how the student is learnt")
+
+
+class CompressConfig(StageConfig):
+    """Model -> Model: a smaller or cheaper one, measured before and after."""
+
+    stage: ClassVar[str] = "compress"
+    makes: ClassVar[str] = "Model"
+
+    model: str = Input("Model", description="the model to compress")
+    method: Annotated[Quantize | Distill, Field(discriminator="kind")] = Field(description="how")
+    data: str = Input("Corpus", description="text learnt from and judged on")
+    split: str = Field(default="train", description="the split a student learns from")
+    judge_split: str = Field(default="test", description="the split quality is measured on")
+    judge_rows: int = Field(default=500, ge=1, description="rows of it used, the first by hash")

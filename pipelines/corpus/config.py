@@ -1,0 +1,60 @@
+"""Settings of the corpus stage: which raw text, and what is done to it."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pipelines.core.config import Config, StageConfig
+from pipelines.corpus import sources as raw
+from pipelines.corpus.sources import Source
+
+PiiType = Literal["email", "phone", "ip", "card"]
+
+
+class NearDuplicates(Config):
+    """MinHash LSH proposes pairs; the exact n-gram Jaccard of the texts decides."""
+
+    ngram: int = Field(default=5, ge=1, description="words a shingle")
+    bands: int = Field(default=14, ge=1, description="LSH bands")
+    rows: int = Field(default=8, ge=1, description="hashes a band")
+    threshold: float = Field(default=0.8, gt=0, le=1, description="Jaccard at which one is removed")
+
+
+class CorpusConfig(StageConfig):
+    """Raw files -> Corpus: read, clean, filter, deduplicate, mask, account for every document."""
+
+    stage: ClassVar[str] = "corpus"
+    makes: ClassVar[str] = "Corpus"
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="where the raw text comes from")
+    rules: Literal["gopher@paper", "none"] = Field(
+        default="gopher@paper", description="versioned quality rule set"
+    )
+    min_words: int = Field(
+        default=50, ge=1, description="fewest words a document; 50 is gopher@paper's own"
+    )
+    languages: tuple[str, ...] = Field(
+        default=("en",), description="ISO 639-1 codes kept; empty keeps all"
+    )
+    min_language_score: float = Field(
+        default=0.65, ge=0, le=1, description="confidence below which the language is unknown"
+    )
+    exact_duplicates: bool = Field(default=True, description="keep one of texts equal after cleaning")
+    near_duplicates: NearDuplicates | None = Field(
+        default=NearDuplicates(), description="None keeps near-duplicates"
+    )
+    mask: tuple[PiiType, ...] = Field(
+        default=("email", "phone", "ip", "card"), description="personal data replaced by its type"
+    )
+    holdout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of documents, by hash of the text, put in test"
+    )
+    shard_docs: int = Field(default=5000, ge=1, description="raw documents a shard")
+
+    def raw_digests(self) -> dict[str, str]:
+        """SHA-256 of every raw file, by name.
+
+        Raises:
+            DataError: a path matches nothing.
+        """
+        return raw.digests(self.sources)

@@ -1,0 +1,20 @@
+"""Settings of an endpoint: `rayline serve` and `serve/stage.py` read them."""
+
+from pydantic import Field
+
+from pipelines.core.config import Config
+
+
+class ServeConfig(Config):
+    """Model | Bundle -> an autoscaled HTTP endpoint."""
+
+    host: str = Field(default="127.0.0.1", description="address bound")
+    port: int = Field(default=8000, ge=1, le=65535, description="port bound")
+    min_replicas: int = Field(default=1, ge=1, description="replicas when idle")
+    max_replicas: int = Field(default=2, ge=1, description="replicas under load")
+    target_ongoing: float = Field(default=2.0, gt=0, description="requests a replica aimed at")
+    max_ongoing: int = Field(default=8, ge=1, description="requests a replica runs at once")
+    max_queued: int = Field(default=32, ge=0, description="requests waiting; more get 429")
+    max_body_kb: int = Field(default=1024, ge=1, description="request bytes; more get 413")
+    max_texts: int = Field(default=64, ge=1, description="texts a request; more get 422")
+    timeout_s: float = Field(default=30.0, gt=0, description="seconds a request may take")
