@@ -1,0 +1,321 @@
+"""Ray: start one here, connect to one elsewhere, submit to one, train on one.
+
+`session` gives a running Ray for the steps of a run; `distributed` runs one function on several
+processes that form a torch process group; `submit` sends a workflow to a cluster's Jobs API.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.config import Json, Placement
+from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = {
+    # The V2 reader loses a job when a node dies while files are listed, and starts 32 actors a read.
+    "RAY_DATA_USE_DATASOURCE_V2": "0",
+    # A progress point waits for the Train controller's next poll: 2 s by default.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+OBJECT_STORE = 400 * 2**20  # bytes; steps pass counts and hashes between tasks, never text
+PROGRESS = ".progress.json"
+POLL_S = 1.0
+
+
+def prepare() -> None:
+    """Set Ray's environment; call before `ray` is imported anywhere."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def session(placement: Placement) -> Iterator[None]:
+    """A running Ray: the cluster at `placement.address`, or a local one that stops with the block.
+
+    Raises:
+        ConfigError: no cluster answers at the address, or its nodes cannot see the storage.
+    """
+    prepare()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = placement.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        connect(address)
+    else:
+        _start(placement)
+    try:
+        check_storage(placement)
+        _quiet_data()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str) -> None:
+    """Join the cluster at `address`.
+
+    Raises:
+        ConfigError: nothing answers there, or it wants a token that this process does not have.
+    """
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}; start one with "
+            "`ray start --head`, give its address (host:6379), and export RAY_AUTH_MODE=token with "
+            "RAY_AUTH_TOKEN if it asks for one; `rayline doctor` checks all of it"
+        ) from error
+
+
+def check_storage(placement: Placement) -> None:
+    """Make sure every node can write to the storage root.
+
+    Raises:
+        ConfigError: names the nodes that cannot.
+    """
+    blind = [f"{node}: {why}" for node, why in storage_by_node(placement.storage).items() if why]
+    if blind:
+        raise ConfigError(
+            f"storage {placement.storage} is not writable from every node ({'; '.join(blind)}); "
+            "give a shared folder (NFS) or an s3:// URI with --storage"
+        )
+
+
+def storage_by_node(storage: str) -> dict[str, str]:
+    """For each live node, what is wrong with `storage` there; nothing if all is well."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from pipelines.core.storage import Store
+
+    store, token = Store.at(storage), os.urandom(8).hex()
+    store.write(f".doctor/{token}", token.encode())
+
+    def probe() -> str:
+        try:
+            seen = store.read(f".doctor/{token}").decode()
+            return "" if seen == token else "sees other files there"
+        except (ArtifactError, ConfigError) as error:
+            return str(error)
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    tasks = {}
+    for node in nodes:
+        pin = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(probe).options(num_cpus=0, scheduling_strategy=pin)
+        tasks[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = task.remote()
+    try:
+        return {name: ray.get(task, timeout=60) for name, task in tasks.items()}
+    finally:
+        store.delete(".doctor")
+
+
+def distributed(
+    function: Callable[[Json], Json],
+    settings: Json,
+    *,
+    name: str,
+    workers: int,
+    out: Workspace,
+    report: Callable[[Json], None],
+    retries: int = 2,
+) -> Json:
+    """Run `function(settings)` in `workers` processes of one torch process group.
+
+    A lost process restarts the whole group, so `function` begins by looking for its own newest
+    checkpoint in `out`. While it runs, the points that rank 0 keeps in `out` at `.progress.json`
+    are passed to `report`.
+
+    Args:
+        function: called in every process; finds its rank by `torch.distributed`.
+        settings: picklable values handed to it.
+        name: shown in Ray's views.
+        workers: processes, with one CPU each, or one GPU where the cluster has as many.
+        out: the step's workspace.
+        report: receives each progress point once.
+        retries: how many lost groups are restarted.
+
+    Returns:
+        What rank 0 returned.
+
+    Raises:
+        RaylineError: the function's own error, or that the group was lost too often.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    needed, have = workers, int(ray.cluster_resources().get("CPU", 0))
+    if needed > have:
+        raise ConfigError(
+            f"{name}: {workers} workers need {needed} CPUs, the cluster has {have}; "
+            f"give --workers {max(have, 1)} or add nodes"
+        )
+    gpu = ray.cluster_resources().get("GPU", 0) >= workers
+    with tempfile.TemporaryDirectory(prefix="rayline-train-") as private:
+        trainer = TorchTrainer(
+            _settled,
+            train_loop_config={"function": function, "settings": settings},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+            torch_config=TorchConfig(timeout_s=300),
+            # Ray's own checkpoints are not used: ours are committed by the artifact protocol.
+            run_config=RunConfig(
+                name=name,
+                storage_path=private if out.store.is_local else None,
+                failure_config=FailureConfig(max_failures=retries),
+            ),
+        )
+        with _followed(out, report):
+            try:
+                result = trainer.fit()
+            except Exception as error:
+                raise _cause(error, name) from error
+    outcome: Json = json.loads(result.return_value)
+    if "error" in outcome:
+        raise RaylineError(outcome["error"])
+    return outcome
+
+
+def _settled(config: Json) -> str:
+    """One process's whole life; a user's error is returned, so that it is not retried."""
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        return json.dumps(config["function"](config["settings"]))
+    except RaylineError as error:
+        return json.dumps({"error": str(error)})
+
+
+def _cause(error: Exception, name: str) -> RaylineError:
+    text = str(error).strip().splitlines()
+    last = text[-1] if text else type(error).__name__
+    return RaylineError(
+        f"{name}: the training processes failed and were not restarted again: {last}; what was "
+        "checkpointed is kept, and the same command continues from it"
+    )
+
+
+@contextlib.contextmanager
+def _followed(out: Workspace, report: Callable[[Json], None]) -> Iterator[None]:
+    """Pass new progress points to `report` from a thread while the block runs."""
+    done = threading.Event()
+    reported: set[int] = set()
+
+    def pass_on() -> None:
+        with contextlib.suppress(ArtifactError, ValueError):
+            for point in json.loads(out.read(PROGRESS)) if out.exists(PROGRESS) else []:
+                if point["step"] not in reported:
+                    reported.add(point["step"])
+                    report(point)
+
+    def follow() -> None:
+        while not done.wait(POLL_S):
+            pass_on()
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        pass_on()
+
+
+def submit(
+    entrypoint: str, address: str, *, folder: Path, name: str, environment: dict[str, str]
+) -> str:
+    """Send `entrypoint` to a cluster's Jobs API; returns the submission id.
+
+    Args:
+        entrypoint: the command the cluster runs in `folder`'s copy.
+        address: the dashboard's `http://host:8265`.
+        folder: the code that is sent along, less what `.rayignore` names.
+        name: submission id.
+        environment: variables of the job.
+
+    Raises:
+        ConfigError: nothing answers at the address, or it refuses the token.
+    """
+    prepare()
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(address)
+        return str(
+            client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=name,
+                runtime_env={"working_dir": str(folder), "env_vars": environment},
+            )
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise ConfigError(
+            f"no Ray dashboard accepts jobs at {address}: {str(error).splitlines()[0]}; give the "
+            "address that `ray start --head` printed (http://host:8265), and export "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN if the cluster asks for a token"
+        ) from error
+
+
+async def _tail(client: Any, job: str, line: Callable[[str], None]) -> None:
+    async for text in client.tail_job_logs(job):
+        line(text)
+
+
+def follow_job(job: str, address: str, line: Callable[[str], None]) -> bool:
+    """Print a job's log until it ends; returns whether it succeeded."""
+    import asyncio
+
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    client = JobSubmissionClient(address)
+    asyncio.run(_tail(client, job, line))
+    return bool(client.get_job_status(job) == JobStatus.SUCCEEDED)
+
+
+def _start(placement: Placement) -> None:
+    """Start Ray on this machine, on loopback, with a token only this user can read."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=placement.cpus or max(2, os.cpu_count() or 2),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE,
+        log_to_driver=False,
+        logging_level="warning",
+        _node_ip_address="127.0.0.1",
+    )
+    # With two Ray instances on one host, Train's placement-group cleaner needs to be told which.
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def _quiet_data() -> None:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

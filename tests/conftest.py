@@ -1,0 +1,70 @@
+"""Fixtures that several chapters' tests share: a local Ray, hand-made artifacts, real data."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.core import cluster
+
+cluster.prepare()
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.1"
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Short, because a unix socket's path may have 107 bytes.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rl", dir="/tmp")
+
+from pipelines.core.artifact import Artifact, Workspace, commit  # noqa: E402
+from pipelines.core.config import Placement, StageConfig  # noqa: E402
+from pipelines.core.storage import Store  # noqa: E402
+from pipelines.core.workflow import Step  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real public data, or a skip that says why."""
+    folder = Path(os.environ.get("RAYLINE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set RAYLINE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ray_local() -> Iterator[None]:
+    """One small local Ray for a module's tests."""
+    with cluster.session(Placement(storage=tempfile.mkdtemp(prefix="rayline-test-"), cpus=2)):
+        yield
+    os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> Callable[..., Artifact]:
+    """Commit an artifact of given files: `make_artifact("Corpus", "corpus", {"a": b".."})`."""
+
+    def make(kind: str, stage: str, files: dict[str, bytes], **facts: object) -> Artifact:
+        name = str(facts.pop("name", stage))
+        work = Workspace.take(Store.at(str(tmp_path / ".work" / stage / name)))
+        for path, data in files.items():
+            work.write(path, data)
+        record = {"kind": kind, "stage": stage, "name": name, "fingerprint": "0" * 64}
+        record |= {"identity": {}, "inputs": {}} | facts
+        return commit(work, Store.at(str(tmp_path / stage / name)), record)
+
+    return make
+
+
+@pytest.fixture
+def step_for(tmp_path: Path) -> Callable[..., Step]:
+    """A Step with given inputs and a fresh (or the same, by name) workspace."""
+
+    def make(config: StageConfig, inputs: dict[str, Artifact], name: str = "step") -> Step:
+        work = Workspace.take(Store.at(str(tmp_path / ".work" / config.stage / name)))
+        placement = Placement(storage=str(tmp_path))
+        return Step(name, inputs, work, placement, lambda facts: None)
+
+    return make
