@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,24 +172,24 @@ def distributed(
             f"give --workers {max(have, 1)} or add nodes"
         )
     gpu = ray.cluster_resources().get("GPU", 0) >= workers
-    with tempfile.TemporaryDirectory(prefix="rayline-train-") as private:
-        trainer = TorchTrainer(
-            _settled,
-            train_loop_config={"function": function, "settings": settings},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-            torch_config=TorchConfig(timeout_s=300),
-            # Ray's own checkpoints are not used: ours are committed by the artifact protocol.
-            run_config=RunConfig(
-                name=name,
-                storage_path=private if out.store.is_local else None,
-                failure_config=FailureConfig(max_failures=retries),
-            ),
-        )
-        with _followed(out, report):
-            try:
-                result = trainer.fit()
-            except Exception as error:
-                raise _cause(error, name) from error
+    trainer = TorchTrainer(
+        _settled,
+        train_loop_config={"function": function, "settings": settings},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        torch_config=TorchConfig(timeout_s=300),
+        # Ray's own checkpoints are not used: ours are committed by the artifact protocol. A name
+        # used before would make Ray resume, or end at once, so each try has its own.
+        run_config=RunConfig(
+            name=f"{name}-{out.epoch}",
+            storage_path=f"{out.store.uri}/.ray",
+            failure_config=FailureConfig(max_failures=retries),
+        ),
+    )
+    with _followed(out, report):
+        try:
+            result = trainer.fit()
+        except Exception as error:
+            raise _cause(error, name) from error
     outcome: Json = json.loads(result.return_value)
     if "error" in outcome:
         raise RaylineError(outcome["error"])

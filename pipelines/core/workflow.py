@@ -5,6 +5,7 @@ step. Nothing here imports a stage before it runs, so planning needs no Ray, tor
 """
 
 import contextlib
+import copy
 import datetime
 import fcntl
 import hashlib
@@ -32,12 +33,10 @@ from pipelines.core.config import (
     Json,
     Placement,
     StageConfig,
-    assignment,
     identity,
     inputs,
     nearest,
     parse,
-    put,
 )
 from pipelines.core.errors import ArtifactError, ConfigError
 from pipelines.core.storage import Store
@@ -95,6 +94,9 @@ class Workflow:
     def __init__(self, name: str) -> None:
         self.name = name
         self.steps: dict[str, StageConfig] = {}
+        self.compared: dict[str, str] = {}
+        self.served: str | None = None
+        self.example = ""
 
     def add(self, name: str, config: StageConfig) -> str:
         """Append a step; returns the reference by which later steps name it."""
@@ -107,28 +109,36 @@ class Workflow:
         self.steps[name] = config
         return f"@{name}"
 
-    def override(self, settings: list[str], where: str = "command line") -> "Workflow":
-        """This workflow with `step.field=value` settings applied.
+    def compare(self, reports: Mapping[str, str]) -> None:
+        """Show these Reports (title -> reference) side by side when a run ends."""
+        self.compared = {title: reference[1:] for title, reference in reports.items()}
+
+    def serve(self, reference: str, example: str) -> None:
+        """Name the step that `rayline serve` takes, and a text to try it with."""
+        self.served, self.example = reference[1:], example
+
+    def override(self, step: str, changes: Json, where: str) -> "Workflow":
+        """This workflow with some settings of one step changed.
 
         Raises:
-            ConfigError: the step or field does not exist, or the value does not fit.
+            ConfigError: a setting does not exist, or a value does not fit.
         """
-        changed = Workflow(self.name)
-        per_step: dict[str, list[tuple[str, Any]]] = {name: [] for name in self.steps}
-        for text in settings:
-            key, value = assignment(text)
-            name, _, setting = key.partition(".")
-            if name not in per_step or not setting:
-                raise ConfigError(f"{where}: {key}: no step {name}; {nearest(name, [*per_step])}")
-            per_step[name].append((setting, value))
-        for name, config in self.steps.items():
-            data = config.model_dump(mode="json")
-            for setting, value in per_step[name]:
-                put(data, setting, value)
-            changed.steps[name] = (
-                parse(type(config), data, f"{where}: {name}") if per_step[name] else config
-            )
+        if not isinstance(changes, dict):
+            raise ConfigError(f"{where}: {step} is a step; set its fields, as {step}.field=value")
+        changed = copy.copy(self)
+        config = self.steps[step]
+        data = config.model_dump(mode="json")
+        _merge(data, changes)
+        changed.steps = self.steps | {step: parse(type(config), data, f"{where}: {step}")}
         return changed
+
+
+def _merge(data: Json, changes: Json) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            _merge(data[key], value)
+        else:
+            data[key] = value
 
 
 @dataclass(frozen=True)
@@ -235,7 +245,9 @@ def _plan_step(
         return Planned(name, config, "RUN", _why(name, config, sources, store))
     drift = artifact.manifest.code.get("source") != source_digest(config.stage)
     if drift and fresh_code:
-        return Planned(name, config, "RUN", "its code has changed since (--fresh-code)", damaged=True)
+        return Planned(
+            name, config, "RUN", "its code has changed since (--fresh-code)", damaged=True
+        )
     note = "; its code has changed since (--fresh-code reruns it)" if drift else ""
     return Planned(name, config, "REUSE", f"made {artifact.manifest.started}{note}", artifact)
 
