@@ -5,7 +5,8 @@
 
 Commit protocol. Local: write in `.work`, flush, write the manifest, flush, rename into place.
 Object store: files first under `data/`, the manifest last. Names that start with a dot are working
-files (ledgers, checkpoints): they carry a step across a crash and are never committed.
+files (ledgers, checkpoints): they carry a step across a crash, are never committed, and go only
+once the artifact is visible, so that no crash costs a checkpoint.
 """
 
 import hashlib
@@ -13,12 +14,13 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.storage import Store, sync_folder
@@ -49,7 +51,10 @@ class InputRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What `artifact.json` holds. `digest` depends on the files alone, so equal bytes are equal."""
+    """What `artifact.json` holds. `digest` depends on the files alone, so equal bytes are equal.
+
+    The file also has a `seal`, the SHA-256 of all else in it, so that an altered figure shows.
+    """
 
     model_config = ConfigDict(frozen=True)
     format: int = FORMAT
@@ -104,14 +109,18 @@ class Artifact:
         return self._data().read(name)
 
     def local(self) -> Path:
-        """A local folder with its files; an object store's are downloaded once, by digest."""
+        """A local folder with its files; an object store's are downloaded once, by digest.
+
+        Raises:
+            ArtifactError: a downloaded file is not what the manifest lists.
+        """
         if self.store.is_local:
             return Path(self._data().uri)
-        cache = Path(tempfile.gettempdir()) / f"rayline-cache-{os.getuid()}" / self.digest
+        cache = _cache() / self.digest
         if not cache.exists():
-            cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(dir=cache.parent))
             self._data().download(self.files(), fresh)
+            Artifact(Store(str(fresh)), self.manifest.model_copy(update={"root": ""})).verify()
             try:
                 fresh.rename(cache)
             except OSError:  # another process was first; its files have the same digest
@@ -141,6 +150,15 @@ class Artifact:
         return self.store.below(self.manifest.root) if self.manifest.root else self.store
 
 
+def _cache() -> Path:
+    """This user's folder of downloads; refused if someone else made it in the shared /tmp."""
+    cache = Path(tempfile.gettempdir()) / f"rayline-cache-{os.getuid()}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    if cache.is_symlink() or cache.stat().st_uid != os.getuid():
+        raise ArtifactError(f"{cache}: belongs to another user; remove it or set TMPDIR")
+    return cache
+
+
 _REMEDY = "it is not used: `rayline run` makes it anew, or restore the file from a copy"
 
 
@@ -156,36 +174,54 @@ def open_artifact(location: str, kinds: tuple[str, ...] = ()) -> Artifact:
             f"{store.uri}: no {MANIFEST}, so there is no finished artifact here; "
             "check the path, or run the step that makes it"
         )
-    try:
-        manifest = Manifest.model_validate_json(store.read(MANIFEST))
-    except ValidationError as error:
+    manifest = _unsealed(store)
+    if manifest.format != FORMAT:
         raise ArtifactError(
-            f"{store.uri}: {MANIFEST} is torn or altered ({error.error_count()} problems); {_REMEDY}"
-        ) from None
-    if manifest.digest != digest_of(manifest.kind, manifest.files):
-        raise ArtifactError(f"{store.uri}: {MANIFEST} was altered: its digest is wrong; {_REMEDY}")
+            f"{store.uri}: has format {manifest.format}, this version reads {FORMAT}; "
+            "make it anew, or use the version of Rayline that made it"
+        )
+    for file in manifest.files:
+        store.locate(file.path)  # refuses a name that would leave the artifact
     if kinds and manifest.kind not in kinds:
         raise ArtifactError(f"{store.uri}: is a {manifest.kind}, expected {' or '.join(kinds)}")
     return Artifact(store, manifest)
+
+
+def _unsealed(store: Store) -> Manifest:
+    try:
+        data = json.loads(store.read(MANIFEST))
+        seal = data.pop("seal")
+        manifest = Manifest.model_validate(data)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ArtifactError(f"{store.uri}: {MANIFEST} is torn or altered; {_REMEDY}") from None
+    if seal != _seal(data) or manifest.digest != digest_of(manifest.kind, manifest.files):
+        raise ArtifactError(f"{store.uri}: {MANIFEST} was altered; {_REMEDY}")
+    return manifest
+
+
+def _seal(data: Json) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Workspace:
     """Where one step writes. It pickles, so Ray tasks write through it too.
 
-    `epoch` fences orphans: when a new driver takes the step over it raises the epoch, and every
-    later write of an older driver's workers is refused.
+    `epoch` (`<number>-<random>`) fences orphans: when a new driver takes the step over it raises
+    the epoch, and every later write of an older driver's workers is refused. The random part tells
+    apart two drivers that take a step of an object store, which has no locks, in one instant.
     """
 
     store: Store
-    epoch: int
+    epoch: str
 
     @staticmethod
     def take(store: Store) -> "Workspace":
         """The work area at `store` under a new epoch, with what an earlier try left in it."""
-        last = int(store.read(EPOCH)) if store.exists(EPOCH) else 0
-        store.write(EPOCH, str(last + 1).encode())
-        return Workspace(store, last + 1)
+        last = store.read(EPOCH).decode() if store.exists(EPOCH) else "0"
+        epoch = f"{int(last.partition('-')[0]) + 1}-{uuid.uuid4().hex[:12]}"
+        store.write(EPOCH, epoch.encode())
+        return Workspace(store, epoch)
 
     def write(self, name: str, data: bytes) -> None:
         """Make `name` hold exactly `data`, in one visible step.
@@ -193,7 +229,7 @@ class Workspace:
         Raises:
             ArtifactError: a newer driver has taken this step over.
         """
-        self._fence()
+        self.fence()
         self.store.write(name, data)
 
     def put(self, source: Path, name: str = "") -> None:
@@ -218,15 +254,17 @@ class Workspace:
         return self.store.names(prefix)
 
     def delete(self, prefix: str) -> None:
-        """Remove a folder of working files."""
-        self._fence()
+        """Remove a working file or a folder of them."""
+        self.fence()
         self.store.delete(prefix)
 
-    def _fence(self) -> None:
-        try:
-            newest = int(self.store.read(EPOCH))
-        except ArtifactError:
-            newest = self.epoch + 1  # committed or cleared: the work area is gone
+    def fence(self) -> None:
+        """Refuse to go on if this try is no longer the newest.
+
+        Raises:
+            ArtifactError: another driver has taken the step over, or has committed it.
+        """
+        newest = self.store.read(EPOCH).decode() if self.store.exists(EPOCH) else "gone"
         if newest != self.epoch:
             raise ArtifactError(
                 f"{self.store.uri}: another run has taken this step over (epoch {newest}, ours is "
@@ -245,7 +283,6 @@ def commit(work: Workspace, target: Store, facts: Mapping[str, Any]) -> Artifact
     Raises:
         ArtifactError: the step wrote nothing, or a newer driver has taken it over.
     """
-    work._fence()
     names = [name for name in work.names() if not name.startswith(".") and name != MANIFEST]
     if not names:
         raise ArtifactError(f"{target.uri}: the step wrote no file, so there is nothing to commit")
@@ -255,15 +292,35 @@ def commit(work: Workspace, target: Store, facts: Mapping[str, Any]) -> Artifact
     ]
     root = "" if target.is_local else "data"
     manifest = Manifest(files=files, digest=digest_of(facts["kind"], files), root=root, **facts)
-    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
+    data = manifest.model_dump()
+    text = json.dumps(data | {"seal": _seal(data)}, indent=1, sort_keys=True, ensure_ascii=False)
     if target.is_local:
-        _rename(work, Path(target.uri), text.encode())
+        work.write(MANIFEST, text.encode())
+        work.fence()
+        _rename(Path(work.store.uri), Path(target.uri))
     else:
+        work.fence()
         target.write(MANIFEST, text.encode())
-        for name in work.names():
-            if name.startswith("."):
-                work.store.delete(name.split("/", maxsplit=1)[0])
+    _sweep(target.below(root))
     return Artifact(target, manifest)
+
+
+def _rename(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.rename(target)
+    except OSError:
+        if not (target / MANIFEST).exists():
+            raise
+        shutil.rmtree(source)  # another run committed first; ours has the same identity
+    sync_folder(target.parent)
+
+
+def _sweep(store: Store) -> None:
+    """Remove working files, now that the artifact is visible."""
+    for entry in {name.partition("/")[0] for name in [*store.folders(), *store.names()]}:
+        if entry.startswith("."):
+            store.delete(entry)
 
 
 def digest_of(kind: str, files: list[File]) -> str:
@@ -273,32 +330,11 @@ def digest_of(kind: str, files: list[File]) -> str:
 
 
 def set_aside(store: Store) -> str | None:
-    """Move a damaged artifact out of the way, losing nothing; returns where it went.
-
-    An object store's damaged files are overwritten by the step that makes them anew.
-    """
-    folder = Path(store.uri)
-    if not store.is_local or not folder.exists():
+    """Move a damaged or outdated artifact out of the way, losing nothing; returns where it went."""
+    if not store.names():
         return None
     number = 1
-    while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
+    while (aside := Store(f"{store.uri}.aside-{number}")).names():
         number += 1
-    folder.rename(aside)
-    return str(aside)
-
-
-def _rename(work: Workspace, target: Path, manifest: bytes) -> None:
-    source = Path(work.store.uri)
-    work.store.write(MANIFEST, manifest)
-    for path in source.iterdir():
-        if path.name.startswith(".") and path.name != EPOCH:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    work._fence()
-    (source / EPOCH).unlink()
-    sync_folder(source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        source.rename(target)
-    except OSError:  # another run committed first; ours has the same identity, so theirs stands
-        shutil.rmtree(source)
-    sync_folder(target.parent)
+    store.move(aside)
+    return aside.uri

@@ -1,16 +1,16 @@
 """Bytes at a URI: local paths and object stores (`s3://`, `gs://`) through one interface.
 
 `Store(uri)` is a root; names below it are relative, `/`-separated and checked. A write is atomic: a
-local file is written beside, flushed to disk and renamed; an object store makes a PUT visible whole.
+local file is written under `.tmp`, flushed to disk and renamed; an object store makes a PUT visible
+whole. Credentials and the endpoint come from the environment (`AWS_ENDPOINT_URL` and the like).
 """
 
+import functools
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from pyarrow import fs
 
 from pipelines.core.errors import ArtifactError, ConfigError
 
-CHUNK = 1 << 20  # bytes read at a time when hashing or copying
+CHUNK = 1 << 20  # bytes read at a time when hashing
+TEMPORARY = ".tmp"  # under the root: same file system, and a working file if a crash leaves it
 _UNSAFE = re.compile(r"(^|/)\.\.(/|$)|^/|[\\\x00]")
 
 
@@ -30,8 +31,20 @@ class Store:
 
     @staticmethod
     def at(location: str) -> "Store":
-        """The store at a path or URI, with local paths made absolute."""
-        return Store(location if "://" in location else os.path.abspath(location))
+        """The store at a path or URI, with local paths made absolute.
+
+        Raises:
+            ConfigError: the URI carries a query, which would end up inside every name below it.
+        """
+        location = location.removeprefix("file://")
+        if "://" not in location:
+            return Store(os.path.abspath(Path(location).expanduser()))
+        if "?" in location:
+            raise ConfigError(
+                f"{location}: a storage URI takes no ?options; set the endpoint and credentials in "
+                "the environment: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+            )
+        return Store(location.rstrip("/"))
 
     @property
     def is_local(self) -> bool:
@@ -55,7 +68,7 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether `name` is a file here."""
         system, path = _open(self.locate(name))
-        return system.get_file_info(path).type == fs.FileType.File
+        return bool(system.get_file_info(path).type == fs.FileType.File)
 
     def size(self, name: str) -> int:
         """Bytes of the file `name`; -1 if there is none."""
@@ -73,29 +86,51 @@ class Store:
         try:
             with system.open_input_stream(path) as stream:
                 return bytes(stream.read())
-        except (FileNotFoundError, OSError) as error:
+        except OSError as error:
             raise ArtifactError(f"{self.locate(name)}: cannot be read: {error}") from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Make `name` hold exactly `data`, in one visible step."""
-        if not self.is_local:
-            system, path = _open(self.locate(name))
-            with system.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        target = Path(self.locate(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
+        """Make `name` hold exactly `data`, in one visible step.
+
+        Raises:
+            ArtifactError: the disk is full, the bucket is missing, or it may not be written.
+        """
+        location = self.locate(name)
+        try:
+            if self.is_local:
+                self._write_file(Path(location), data)
+            else:
+                system, path = _open(location)
+                with system.open_output_stream(path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise ArtifactError(
+                f"{location}: cannot be written: {error}; check free space, permission and, on an "
+                "object store, that the bucket exists"
+            ) from error
+
+    def _write_file(self, target: Path, data: bytes) -> None:
+        beside = Path(self.uri, TEMPORARY, uuid.uuid4().hex)
+        for folder in (beside.parent, target.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         sync_folder(target.parent)
 
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names of all files below `prefix`, relative to the root."""
-        return sorted(name for name, _ in self._walk(prefix))
+        _, root = _open(self.uri)
+        system, path = _open(self.locate(prefix))
+        found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+        files = (info.path for info in found if info.type == fs.FileType.File)
+        return sorted(path.removeprefix(root).lstrip("/") for path in files)
 
     def folders(self, prefix: str = "") -> list[str]:
         """Sorted names of the folders directly below `prefix`."""
@@ -104,14 +139,25 @@ class Store:
         found = system.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
-    def delete(self, prefix: str) -> None:
-        """Remove the folder `prefix` if it is there."""
+    def delete(self, name: str) -> None:
+        """Remove the file or folder `name` if it is there."""
+        system, path = _open(self.locate(name))
+        match system.get_file_info(path).type:
+            case fs.FileType.Directory:
+                system.delete_dir(path)
+            case fs.FileType.File:
+                system.delete_file(path)
+            case _:
+                pass
+
+    def move(self, target: "Store") -> None:
+        """Move the whole store to `target`; an object store's files go one by one, in order."""
         if self.is_local:
-            shutil.rmtree(self.locate(prefix), ignore_errors=True)
+            Path(self.uri).rename(target.uri)
             return
-        system, path = _open(self.locate(prefix))
-        if system.get_file_info(path).type == fs.FileType.Directory:
-            system.delete_dir(path)
+        for name in self.names():
+            system, path = _open(self.locate(name))
+            system.move(path, _open(target.locate(name))[1])
 
     def sha256(self, name: str) -> str:
         """Hex SHA-256 of the file `name`, read in chunks."""
@@ -128,14 +174,6 @@ class Store:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self.read(name))
-
-    def _walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        system, root = _open(self.uri)
-        _, path = _open(self.locate(prefix))
-        selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
-        for info in system.get_file_info(selector):
-            if info.type == fs.FileType.File:
-                yield info.path.removeprefix(root).lstrip("/"), int(info.size)
 
 
 def sync_folder(folder: Path) -> None:
@@ -155,11 +193,16 @@ def scratch() -> "tempfile.TemporaryDirectory[str]":
 def _open(location: str) -> tuple[fs.FileSystem, str]:
     if "://" not in location:
         return fs.LocalFileSystem(), location
+    scheme, _, path = location.partition("://")
+    return _object_store(f"{scheme}://{path.partition('/')[0]}"), path
+
+
+@functools.cache  # a new client costs 0.1 s and a request for the bucket's region
+def _object_store(bucket: str) -> fs.FileSystem:
     try:
-        system, path = fs.FileSystem.from_uri(location)
+        return fs.FileSystem.from_uri(bucket)[0]
     except (ValueError, OSError) as error:
         raise ConfigError(
-            f"{location}: not a usable location: {error}; expected a path, s3://bucket/prefix or "
+            f"{bucket}: not a usable location: {error}; expected a path, s3://bucket/prefix or "
             "gs://bucket/prefix, with credentials in the environment"
         ) from error
-    return system, path

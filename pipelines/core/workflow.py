@@ -6,21 +6,23 @@ step. Nothing here imports a stage before it runs, so planning needs no Ray, tor
 
 import contextlib
 import copy
-import datetime
+import datetime as dt
 import fcntl
 import hashlib
 import importlib
 import importlib.metadata
 import json
 import logging
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipelines.core.artifact import (
+    MANIFEST,
     Artifact,
     InputRecord,
     Manifest,
@@ -38,11 +40,12 @@ from pipelines.core.config import (
     nearest,
     parse,
 )
-from pipelines.core.errors import ArtifactError, ConfigError
+from pipelines.core.errors import ArtifactError, ConfigError, DataError
 from pipelines.core.storage import Store
 
 log = logging.getLogger(__name__)
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 RECORDED = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "mlflow", "rayline")
 
 
@@ -99,7 +102,16 @@ class Workflow:
         self.example = ""
 
     def add(self, name: str, config: StageConfig) -> str:
-        """Append a step; returns the reference by which later steps name it."""
+        """Append a step; returns the reference by which later steps name it.
+
+        Raises:
+            ConfigError: the name is taken or not a plain word, or an input names no earlier step.
+        """
+        if not _NAME.fullmatch(name) or name in self.steps:
+            raise ConfigError(
+                f"step {name!r}: expected a new name of lower-case letters, digits, - and _, "
+                f"for it names folders; taken: {', '.join(self.steps) or 'none'}"
+            )
         for setting, (reference, _) in inputs(config).items():
             if reference.startswith("@") and reference[1:] not in self.steps:
                 raise ConfigError(
@@ -150,7 +162,8 @@ class Planned:
     action: Literal["REUSE", "RUN"]
     reason: str
     artifact: Artifact | None = None
-    damaged: bool = False
+    sources: Mapping[str, Artifact] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)  # empty while an input has still to run
 
 
 def plan(workflow: Workflow, store: Store, *, fresh_code: bool = False) -> list[Planned]:
@@ -196,7 +209,7 @@ def run(
                 if not opened:
                     stack.enter_context(session(placement))
                     opened = True
-                made[name] = _make(planned, made, store, placement, observers, fresh_code)
+                made[name] = _make(planned, store, placement, observers, fresh_code)
             else:
                 made[name] = planned.artifact
                 for observer in observers:
@@ -204,9 +217,31 @@ def run(
     return {name: artifact for name, artifact in made.items() if artifact is not None}
 
 
+def check_sources(workflow: Workflow) -> None:
+    """Make sure, before any cluster starts, that everything made elsewhere is there and whole.
+
+    Raises:
+        DataError: a raw file is missing.
+        ArtifactError: an artifact named by URI is missing or torn.
+    """
+    for config in workflow.steps.values():
+        config.raw_digests()
+        for reference, kinds in inputs(config).values():
+            if not reference.startswith("@"):
+                open_artifact(reference, kinds)
+
+
+def snapshot(workflow: Workflow) -> Json:
+    """Every step's settings, as JSON."""
+    return {name: config.model_dump(mode="json") for name, config in workflow.steps.items()}
+
+
 def fingerprint(config: StageConfig, digests: Mapping[str, str]) -> str:
     """Hex SHA-256 of what the step is: stage, version, identity settings, input contents."""
-    facts = _facts(config, digests)
+    return _hash(_facts(config, digests))
+
+
+def _hash(facts: Json) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -214,7 +249,7 @@ def _facts(config: StageConfig, digests: Mapping[str, str]) -> Json:
     return {
         "stage": config.stage,
         "version": config.version,
-        "config": json.loads(json.dumps(identity(config))),
+        "config": identity(config),
         "inputs": dict(digests),
         "raw": config.raw_digests(),
     }
@@ -235,21 +270,29 @@ def _plan_step(
     if pending:
         return Planned(name, config, "RUN", f"its input {', '.join(sorted(set(pending)))} runs")
     sources = resolve(name, config, made)
-    mark = fingerprint(config, {key: source.digest for key, source in sources.items()})
+    facts = _facts(config, {key: source.digest for key, source in sources.items()})
+    return _look(Planned(name, config, "RUN", "", None, sources, facts), store, fresh_code)
+
+
+def _look(planned: Planned, store: Store, fresh_code: bool) -> Planned:
+    """`planned` with what the store holds of it now."""
+    target = _target(store, planned)
+    if not target.exists(MANIFEST):
+        return replace(planned, reason=_why(planned, store))
     try:
-        artifact = open_artifact(_target(store, name, config, mark).uri, (config.makes,))
+        artifact = open_artifact(target.uri, (planned.config.makes,))
         artifact.verify()
+        if artifact.manifest.fingerprint != _hash(planned.facts):
+            raise ArtifactError(f"{target.uri}: holds another step's artifact")
     except ArtifactError as error:
-        if _target(store, name, config, mark).exists("artifact.json"):
-            return Planned(name, config, "RUN", f"damaged: {error}", damaged=True)
-        return Planned(name, config, "RUN", _why(name, config, sources, store))
-    drift = artifact.manifest.code.get("source") != source_digest(config.stage)
-    if drift and fresh_code:
-        return Planned(
-            name, config, "RUN", "its code has changed since (--fresh-code)", damaged=True
-        )
-    note = "; its code has changed since (--fresh-code reruns it)" if drift else ""
-    return Planned(name, config, "REUSE", f"made {artifact.manifest.started}{note}", artifact)
+        return replace(planned, reason=f"damaged: {error}")
+    note = ""
+    if artifact.manifest.code.get("source") != source_digest(planned.config.stage):
+        if fresh_code:
+            return replace(planned, reason="its code has changed since (--fresh-code)")
+        note = "; its code has changed since (--fresh-code reruns it)"
+    reason = f"made {artifact.manifest.started}{note}"
+    return replace(planned, action="REUSE", reason=reason, artifact=artifact)
 
 
 def resolve(
@@ -270,73 +313,96 @@ def resolve(
 
 def _make(
     planned: Planned,
-    made: Mapping[str, Artifact | None],
     store: Store,
     placement: Placement,
     observers: list[Observer],
     fresh_code: bool,
 ) -> Artifact:
-    name, config = planned.name, planned.config
-    sources = resolve(name, config, made)
-    mark = fingerprint(config, {key: source.digest for key, source in sources.items()})
-    target = _target(store, name, config, mark)
-    with _lock(store, f"{config.stage}/{name}-{mark[:8]}"):
-        again = _plan_step(name, config, made, store, fresh_code)
+    name, config, target = planned.name, planned.config, _target(store, planned)
+    with _lock(store, target):
+        again = _look(planned, store, fresh_code)
         if again.artifact is not None:  # another run made it while this one waited
             for observer in observers:
                 observer.reused(name, again.artifact)
             return again.artifact
-        if again.damaged and (aside := set_aside(target)):
-            log.warning("%s: the earlier artifact was moved to %s", name, aside)
-        work = Workspace.take(_work(store, target, config, name, mark))
+        work = Workspace.take(_cleared(store, target))
         for observer in observers:
-            observer.started(name, config, sources)
-
-        def report(facts: Json) -> None:
-            for observer in observers:
-                observer.progress(name, facts)
-
-        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+            observer.started(name, config, planned.sources)
+        began, clock = dt.datetime.now(dt.UTC), time.perf_counter()
         try:
-            stage = importlib.import_module(f"pipelines.{config.stage}.stage")
-            outcome: Outcome = stage.make(config, Step(name, sources, work, placement, report))
+            outcome = _executed(planned, work, placement, observers)
+            facts = _record(planned, outcome, store) | {
+                "started": began.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - clock, 3),
+            }
+            commit(work, target, facts)
         except BaseException as error:
             for observer in observers:
                 observer.failed(name, error)
             raise
-        facts = _record(planned, sources, mark, outcome, store) | {
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - clock, 3),
-        }
-        commit(work, target, facts)
     artifact = open_artifact(target.uri, (config.makes,))
     for observer in observers:
-        observer.finished(name, artifact, sources)
+        observer.finished(name, artifact, planned.sources)
     return artifact
 
 
-def _record(
-    planned: Planned, sources: Mapping[str, Artifact], mark: str, outcome: Outcome, store: Store
-) -> Json:
+def _executed(
+    planned: Planned, work: Workspace, placement: Placement, observers: list[Observer]
+) -> Outcome:
+    """What the stage's `make` returned.
+
+    Raises:
+        DataError: a raw file changed while the stage read it.
+    """
+
+    def report(facts: Json) -> None:
+        for observer in observers:
+            observer.progress(planned.name, facts)
+
+    stage = importlib.import_module(f"pipelines.{planned.config.stage}.stage")
+    step = Step(planned.name, planned.sources, work, placement, report)
+    outcome: Outcome = stage.make(planned.config, step)
+    now, before = planned.config.raw_digests(), planned.facts["raw"]
+    if changed := sorted(key for key in now | before if now.get(key) != before.get(key)):
+        work.delete("")  # nobody can tell which of its files saw which content
+        raise DataError(
+            f"{planned.name}: raw files changed while they were read: {', '.join(changed[:3])}; "
+            "run again once nothing writes to them"
+        )
+    return outcome
+
+
+def _cleared(store: Store, target: Store) -> Store:
+    """Where the step works, once whatever is in the artifact's place has been moved out of it.
+
+    An object store keeps an unfinished try in that very place, to be continued.
+    """
+    work = _work(store, target)
+    if (store.is_local or target.exists(MANIFEST)) and (aside := set_aside(target)):
+        log.warning("%s: what lay there was moved to %s", target.uri, aside)
+        work.delete("")  # an old try may share the damage, or the code that --fresh-code rejects
+    return work
+
+
+def _record(planned: Planned, outcome: Outcome, store: Store) -> Json:
     """The manifest's facts about a step that has just been made."""
     config = planned.config
-    digests = {key: source.digest for key, source in sources.items()}
     return {
         "kind": config.makes,
         "stage": config.stage,
         "name": planned.name,
-        "fingerprint": mark,
-        "identity": _facts(config, digests),
+        "fingerprint": _hash(planned.facts),
+        "identity": planned.facts,
         "inputs": {
             key: InputRecord(
                 name=source.manifest.name,
                 kind=source.kind,
                 digest=source.digest,
-                path=source.uri.removeprefix(store.uri).lstrip("/"),
+                path=source.uri.removeprefix(f"{store.uri}/"),  # so a moved store still finds it
             )
-            for key, source in sources.items()
+            for key, source in planned.sources.items()
         },
-        "raw": config.raw_digests(),
+        "raw": planned.facts["raw"],
         "counts": outcome.counts,
         "metrics": outcome.metrics,
         "measured": outcome.measured,
@@ -346,19 +412,19 @@ def _record(
     }
 
 
-def _target(store: Store, name: str, config: StageConfig, mark: str) -> Store:
-    return store.below(f"{config.stage}/{name}-{mark[:8]}")
+def _target(store: Store, planned: Planned) -> Store:
+    return store.below(f"{planned.config.stage}/{planned.name}-{_hash(planned.facts)[:8]}")
 
 
-def _work(store: Store, target: Store, config: StageConfig, name: str, mark: str) -> Store:
+def _work(store: Store, target: Store) -> Store:
     """Beside the target on a file system; under it on an object store, which cannot rename."""
     if store.is_local:
-        return store.below(f".work/{config.stage}/{name}-{mark[:8]}")
+        return store.below(f".work/{target.uri.removeprefix(store.uri + '/')}")
     return target.below("data")
 
 
 @contextlib.contextmanager
-def _lock(store: Store, name: str) -> Iterator[None]:
+def _lock(store: Store, target: Store) -> Iterator[None]:
     """Hold a step against other live drivers; the kernel frees it when this one dies.
 
     An object store has no locks: there the epoch alone decides, and the newest driver wins.
@@ -366,31 +432,29 @@ def _lock(store: Store, name: str) -> Iterator[None]:
     if not store.is_local:
         yield
         return
-    path = Path(store.locate(f".work/{name}.lock"))
+    path = Path(f"{_work(store, target).uri}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.warning("%s: another run is making this step; waiting for it", name)
+            log.warning("%s: another run is making it; waiting", target.uri)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def _why(name: str, config: StageConfig, sources: Mapping[str, Artifact], store: Store) -> str:
+def _why(planned: Planned, store: Store) -> str:
     """The difference from the newest artifact that this step made before."""
+    stage, made = planned.config.stage, re.compile(rf"{planned.name}-[0-9a-f]{{8}}")
     earlier: Manifest | None = None
-    for folder in store.folders(config.stage):
-        if not folder.startswith(f"{name}-") or ".damaged-" in folder:
-            continue
+    for folder in filter(made.fullmatch, store.folders(stage)):
         with contextlib.suppress(ArtifactError):
-            manifest = open_artifact(store.locate(f"{config.stage}/{folder}")).manifest
+            manifest = open_artifact(store.locate(f"{stage}/{folder}")).manifest
             if earlier is None or manifest.started > earlier.started:
                 earlier = manifest
     if earlier is None:
         return "not made yet"
-    now = _facts(config, {key: source.digest for key, source in sources.items()})
-    changes = list(_differences(earlier.identity, now))
+    changes = list(_differences(earlier.identity, planned.facts))
     return "changed: " + ", ".join(changes[:4]) + (", ..." if len(changes) > 4 else "")
 
 
@@ -426,8 +490,9 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The source tree's git commit, or nothing outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The source tree's git commit, `-dirty` if it was changed since, or nothing outside one."""
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
