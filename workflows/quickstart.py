@@ -86,10 +86,14 @@ def build(settings: Settings) -> Workflow:
     flow.compare(
         {
             "TF-IDF + linear": flow.add("floor", EvaluateConfig(baseline=floor, data=docs)),
-            "from random weights": flow.add("judge-scratch", EvaluateConfig(model=scratch, data=docs)),
+            "from random weights": flow.add(
+                "judge-scratch", EvaluateConfig(model=scratch, data=docs)
+            ),
             "pretrained, fine-tuned": flow.add("judge", EvaluateConfig(model=teacher, data=docs)),
             "distilled": flow.add("judge-student", EvaluateConfig(model=student, data=docs)),
-            "distilled, int8, .tflite": flow.add("judge-mobile", EvaluateConfig(model=mobile, data=docs)),
+            "distilled, int8, .tflite": flow.add(
+                "judge-mobile", EvaluateConfig(model=mobile, data=docs)
+            ),
         }
     )
     flow.add("labels", InferConfig(model=mobile, data=docs, split="test"))

@@ -14,7 +14,7 @@ from pipelines.core.config import Config
 from pipelines.core.workflow import Workflow
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.sources import Files
-from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
+from pipelines.evaluate.config import EvaluateConfig
 from pipelines.export.config import ExportConfig, LiteRT
 from pipelines.model.config import MINI, NANO
 from pipelines.tasks.config import Classify, MaskedLM
@@ -45,10 +45,11 @@ def build(settings: Settings) -> Workflow:
     def labelled(path: str) -> Files:
         return Files(paths=(path,), text=settings.review_field, label=settings.label_field)
 
-    # Reviews are short phrases: rules and near-duplicate removal made for web pages would drop them.
+    # Reviews are short phrases, which rules made for web pages would drop.
     plain = {"rules": "none", "min_words": 1, "languages": (), "near_duplicates": None}
     prose = flow.add(
-        "prose", CorpusConfig(sources=(Files(paths=(settings.text,)), labelled(settings.reviews)), **plain)
+        "prose",
+        CorpusConfig(sources=(Files(paths=(settings.text,)), labelled(settings.reviews)), **plain),
     )
     reviews = flow.add("reviews", CorpusConfig(sources=(labelled(settings.reviews),), **plain))
     held_out = flow.add("held-out", CorpusConfig(sources=(labelled(settings.held_out),), **plain))
@@ -95,7 +96,9 @@ def build(settings: Settings) -> Workflow:
     )
 
     def judge(name: str, **subject: object) -> str:
-        return flow.add(name, EvaluateConfig.model_validate({"data": held_out, "split": ""} | subject))
+        return flow.add(
+            name, EvaluateConfig.model_validate({"data": held_out, "split": ""} | subject)
+        )
 
     flow.compare(
         {

@@ -20,7 +20,7 @@ from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = {
-    # The V2 reader loses a job when a node dies while files are listed, and starts 32 actors a read.
+    # The V2 reader loses a job when a node dies during listing, and starts 32 actors a read.
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     # A progress point waits for the Train controller's next poll: 2 s by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -85,6 +85,13 @@ def connect(address: str) -> None:
             "`ray start --head`, give its address (host:6379), and export RAY_AUTH_MODE=token with "
             "RAY_AUTH_TOKEN if it asks for one; `rayline doctor` checks all of it"
         ) from error
+
+
+def disconnect() -> None:
+    """Leave the cluster, if one was joined."""
+    import ray
+
+    ray.shutdown()
 
 
 def check_storage(placement: Placement) -> None:
@@ -307,8 +314,15 @@ def _start(placement: Placement) -> None:
         logging_level="warning",
         _node_ip_address="127.0.0.1",
     )
+    _keep_private(Path.home() / ".ray" / "auth_token")
     # With two Ray instances on one host, Train's placement-group cleaner needs to be told which.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def _keep_private(token: Path) -> None:
+    """Ray writes its token readable by every user of the machine (mode 0644)."""
+    if token.exists():
+        token.chmod(0o600)
 
 
 def _quiet_data() -> None:

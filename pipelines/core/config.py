@@ -39,6 +39,10 @@ class StageConfig(Config):
         """Content digests of the raw files the stage reads, by a name free of location."""
         return {}
 
+    def estimate(self) -> str:
+        """How much work a run is, as far as the settings alone tell."""
+        return ""
+
 
 class Placement(Config):
     """Where and how widely a run executes; never part of identity."""

@@ -31,11 +31,11 @@ def load(name: str, assignments: list[str], file: Path | None = None) -> Workflo
     own = {key: value for key, value in changes.items() if key in schema.model_fields}
     workflow: Workflow = module.build(parse(schema, own, _where(own, origin)))
     rest = {key: value for key, value in changes.items() if key not in own}
-    for key in rest:
+    for key, value in rest.items():
         if key not in workflow.steps:
             hint = nearest(key, [*schema.model_fields, *workflow.steps])
             raise ConfigError(f"{origin[key]}: unknown setting or step {key}; {hint}")
-        workflow = workflow.override(key, rest[key], origin[key])
+        workflow = workflow.override(key, value, origin[key])
     return workflow
 
 

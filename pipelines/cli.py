@@ -1,0 +1,403 @@
+"""The `rayline` command: run, plan, submit, show, serve, infer, doctor, schema, ui, and each stage.
+
+Only what a verb needs is imported when it runs, so `--help`, `plan`, `schema` and `show` start fast
+and import none of ray, torch, transformers, mlflow. Exit codes: see `core/errors.py`; 130 when
+interrupted (the same command continues).
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.core.errors import ConfigError, RaylineError
+
+STAGES = ("corpus", "tokenizer", "tokens", "train", "evaluate", "compress", "export")
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rayline",
+    help="Raw text to an autoscaled endpoint of a compressed language model, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Settings = Annotated[list[str] | None, typer.Argument(help="key=value or step.field=value")]
+Storage = Annotated[str, typer.Option(envvar="RAYLINE_STORAGE", help="root of all artifacts")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of the same settings")]
+Address = Annotated[str | None, typer.Option(help="Ray address; none starts a local Ray")]
+Workers = Annotated[int, typer.Option(min=1, help="processes of a training step")]
+Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray")]
+FreshCode = Annotated[bool, typer.Option("--fresh-code", help="rerun steps whose code has changed")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+
+
+@app.command()
+def run(
+    workflow: Annotated[str, typer.Argument(help="a workflow's name or .py file")],
+    settings: Settings = None,
+    config: ConfigFile = None,
+    storage: Storage = "runs",
+    address: Address = None,
+    workers: Workers = 2,
+    cpus: Cpus = None,
+    fresh_code: FreshCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make every artifact of a workflow, reusing those already made."""
+    from pipelines.core import recipe
+
+    flow = recipe.load(workflow, settings or [], config)
+    placement = _placement(storage, address, workers, cpus)
+    made = _run(flow, placement, fresh_code)
+    _print_result(flow, made, workflow, placement, as_json)
+
+
+@app.command()
+def plan(
+    workflow: Annotated[str, typer.Argument(help="a workflow's name or .py file")],
+    settings: Settings = None,
+    config: ConfigFile = None,
+    storage: Storage = "runs",
+    address: Address = None,  # noqa: ARG001 (accepted so that a run's line can be planned)
+    workers: Workers = 2,  # noqa: ARG001
+    fresh_code: FreshCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, step by step, and why; start nothing."""
+    from pipelines.core import console, recipe
+    from pipelines.core import workflow as graph
+    from pipelines.core.storage import Store
+
+    flow = recipe.load(workflow, settings or [], config)
+    steps = graph.plan(flow, Store.at(storage), fresh_code=fresh_code)
+    if as_json:
+        rows = [{"step": s.name, "action": s.action, "reason": s.reason} for s in steps]
+        print(json.dumps(rows, indent=1))
+        return
+    print(console.plan_table(steps))
+    pending = sum(step.action == "RUN" for step in steps)
+    print(f"\n{pending} of {len(steps)} steps run. Next: rayline run {workflow}")
+
+
+@app.command()
+def submit(
+    workflow: Annotated[str, typer.Argument(help="a workflow's name")],
+    settings: Settings = None,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="the dashboard, http://host:8265")
+    ] = "http://127.0.0.1:8265",
+    storage: Storage = "runs",
+    workers: Workers = 2,
+    wait: Annotated[bool, typer.Option(help="follow the job's log until it ends")] = True,
+) -> None:
+    """Send a workflow to a Ray cluster through Ray Jobs."""
+    import shlex
+    import uuid
+
+    from pipelines.core import cluster, recipe
+
+    recipe.load(workflow, settings or [])  # a wrong setting fails here, not on the cluster
+    root = storage if "://" in storage else os.path.abspath(storage)
+    command = ["python", "-m", f"workflows.{workflow}", *(settings or [])]
+    command += ["--storage", root, "--workers", str(workers)]
+    name = f"{workflow}-{uuid.uuid4().hex[:8]}"
+    passed = {key: os.environ[key] for key in _FORWARDED if key in os.environ}
+    job = cluster.submit(
+        shlex.join(command), address, folder=_project(), name=name, environment=passed
+    )
+    print(f"submitted {job} to {address}; its log: ray job logs -f {job} --address {address}")
+    if wait and not cluster.follow_job(job, address, lambda text: print(text, end="")):
+        raise RaylineError(f"{job} failed; the same command continues from what it finished")
+
+
+@app.command()
+def show(
+    target: Annotated[str, typer.Argument(help="an artifact's path, or a step's name")],
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Walk from an artifact back through everything it was made from to the raw files."""
+    from pipelines.core import lineage
+    from pipelines.core.storage import Store
+
+    store = Store.at(storage)
+    artifact = lineage.find(target, store)
+    tree = lineage.ancestors(artifact, store)
+    print(json.dumps(lineage.plain(tree), indent=1) if as_json else lineage.render(tree))
+
+
+@app.command()
+def serve(
+    target: Annotated[
+        str, typer.Argument(help="a Model or Bundle: its path, or a workflow's name")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="port=8001 max_replicas=4 ...")
+    ] = None,
+    storage: Storage = "runs",
+    address: Address = None,
+    check: Annotated[str | None, typer.Option(help="send this text once, print, stop")] = None,
+) -> None:
+    """Serve a compressed model behind an autoscaled HTTP endpoint."""
+    from pipelines.core import cluster
+    from pipelines.core.config import assignment, parse
+    from pipelines.serve.config import ServeConfig
+
+    config = parse(ServeConfig, dict(map(assignment, settings or [])), "command line")
+    artifact = _servable(target, storage)
+    with cluster.session(_placement(storage, address, 1, None)):
+        from pipelines.serve import stage
+
+        url = stage.run(artifact, config)
+        try:
+            if check is not None:
+                _ask(url, check)
+                return
+            print(f"serving {artifact.uri} at {url} (Ctrl-C stops it). Try:")
+            print(_curl(url, "some text"))
+            _wait()
+        finally:
+            stage.shutdown()
+
+
+@app.command()
+def infer(
+    model: Annotated[str, typer.Argument(help="a Model or Bundle: its path, or a workflow's name")],
+    files: Annotated[list[str], typer.Argument(help="JSON lines, Parquet or text files")],
+    text: Annotated[str, typer.Option(help="field that holds the text")] = "text",
+    name: Annotated[str, typer.Option(help="the step's name in the store")] = "predictions",
+    storage: Storage = "runs",
+    address: Address = None,
+    cpus: Cpus = None,
+) -> None:
+    """Predict on files in bulk: rows in input order, each exactly once, resumable."""
+    from pipelines.core.workflow import Workflow
+    from pipelines.infer.config import InferConfig
+
+    flow = Workflow("infer")
+    config = InferConfig(model=_servable(model, storage).uri, files=tuple(files), text=text)
+    flow.add(name, config)
+    placement = _placement(storage, address, 1, cpus)
+    made = _run(flow, placement, fresh_code=False)
+    _print_result(flow, made, "infer", placement, as_json=False)
+
+
+@app.command()
+def doctor(storage: Storage = "runs", address: Address = None) -> None:
+    """Check versions, ports, the auth token and the storage; print the command that fixes each."""
+    from pipelines.core import doctor as checks
+
+    results = checks.examine(storage, address)
+    for result in results:
+        print(f"{'ok  ' if result.ok else 'FAIL'}  {result.what}: {result.found}")
+        if not result.ok:
+            print(f"      fix: {result.fix}")
+    if not all(result.ok for result in results):
+        raise typer.Exit(ConfigError.exit_code)
+
+
+@app.command()
+def schema(
+    target: Annotated[str, typer.Argument(help="a stage, a workflow, or `serve`")],
+) -> None:
+    """Print the JSON Schema of a stage's or a workflow's settings."""
+    from pipelines.core import recipe
+    from pipelines.core.config import nearest
+
+    if target in (*STAGES, "infer", "serve"):
+        config = _stage_config(target)
+    elif target in recipe.names():
+        config = recipe.settings(target)
+    else:
+        known = [*STAGES, "infer", "serve", *recipe.names()]
+        raise ConfigError(f"no stage or workflow {target!r}; {nearest(target, known)}")
+    print(json.dumps(config.model_json_schema(), indent=1))
+
+
+@app.command()
+def ui(
+    storage: Storage = "runs", port: Annotated[int, typer.Option(help="port bound")] = 5000
+) -> None:
+    """Open MLflow's web page on the store's runs, datasets and models."""
+    database = Path(storage).absolute() / "mlflow.db"
+    if not database.exists():
+        raise ConfigError(f"{database}: nothing recorded there yet; run a workflow first")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--default-artifact-root", str(database.parent / "mlflow-artifacts")]
+    print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
+    os.execv(sys.executable, command)
+
+
+def _stage_verb(stage: str) -> None:
+    """Register a verb that runs one stage alone from a config file and settings."""
+
+    def verb(
+        settings: Settings = None,
+        config: ConfigFile = None,
+        name: Annotated[str, typer.Option(help="the step's name in the store")] = stage,
+        storage: Storage = "runs",
+        address: Address = None,
+        workers: Workers = 2,
+        cpus: Cpus = None,
+    ) -> None:
+        from pipelines.core.config import assignment, parse, put, read_yaml
+        from pipelines.core.workflow import Workflow
+
+        data = read_yaml(config) if config else {}
+        for text in settings or []:
+            put(data, *assignment(text))
+        flow = Workflow(name)
+        flow.add(name, parse(_stage_config(stage), data, str(config or "command line")))
+        placement = _placement(storage, address, workers, cpus)
+        made = _run(flow, placement, fresh_code=False)
+        _print_result(flow, made, stage, placement, as_json=False)
+
+    verb.__doc__ = f"Run the {stage} stage alone; its settings: rayline schema {stage}."
+    app.command(name=stage)(verb)
+
+
+for _stage in STAGES:
+    _stage_verb(_stage)
+
+_FORWARDED = (
+    "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: one readable message and a documented exit code on every error."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(args=arguments, standalone_mode=False)
+    except RaylineError as error:
+        print(f"rayline: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("rayline: interrupted; the same command continues from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not _is_usage(error):
+            raise
+        print(f"rayline: {_usage(error)}", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether this is the argument parser's own complaint."""
+    return hasattr(error, "format_message")
+
+
+def _usage(error: Any) -> str:
+    return f"{error.format_message()} (see rayline --help)"
+
+
+def _placement(storage: str, address: str | None, workers: int, cpus: int | None) -> Any:
+    from pipelines.core.config import Placement
+
+    return Placement(storage=storage, address=address, workers=workers, cpus=cpus)
+
+
+def _run(flow: Any, placement: Any, fresh_code: bool) -> Any:
+    """Run a workflow's steps, told to the terminal and to MLflow."""
+    from pipelines.core import cluster, tracking
+    from pipelines.core import workflow as graph
+    from pipelines.core.console import Console
+
+    graph.check_sources(flow)
+    tracker = tracking.open_tracker(flow.name, placement.storage, graph.snapshot(flow))
+    with contextlib.closing(tracker):
+        return graph.run(
+            flow,
+            placement,
+            [Console(len(flow.steps)), tracker],
+            session=cluster.session,
+            fresh_code=fresh_code,
+        )
+
+
+def _print_result(flow: Any, made: Any, verb: str, placement: Any, as_json: bool) -> None:
+    from pipelines.core import console
+
+    if as_json:
+        rows = {name: {"uri": a.uri, "digest": a.digest} for name, a in made.items()}
+        print(json.dumps(rows, indent=1))
+        return
+    print("\n" + console.step_table(made))
+    if flow.compared:
+        reports = {title: made[step] for title, step in flow.compared.items()}
+        print("\n" + console.comparison_table(reports))
+    where = "" if placement.storage == "runs" else f" --storage {placement.storage}"
+    last = flow.served or list(made)[-1]
+    print(f"\neverything is in {placement.storage}; next:")
+    if flow.served:
+        print(f"  rayline serve {verb}{where} --check '{flow.example}'")
+    print(f"  rayline show {last}{where}")
+    print(f"  rayline ui{where}")
+
+
+def _servable(target: str, storage: str) -> Any:
+    """The Model or Bundle at a path, or the one a workflow's `serve` step last made."""
+    from pipelines.core import lineage, recipe
+    from pipelines.core.artifact import open_artifact
+    from pipelines.core.storage import Store
+
+    if target in recipe.names():
+        target = recipe.load(target, []).served or target
+        artifact = lineage.find(target, Store.at(storage))
+    else:
+        artifact = lineage.find(target, Store.at(storage))
+    opened = open_artifact(artifact.uri, ("Model", "Bundle"))
+    opened.verify()
+    return opened
+
+
+def _ask(url: str, text: str) -> None:
+    """Send one request and print what came back."""
+    import urllib.request
+
+    body = json.dumps({"input": text}).encode()
+    request = urllib.request.Request(
+        f"{url}/v1/classify", body, {"content-type": "application/json"}
+    )
+    print(_curl(url, text))
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        print(json.dumps(json.load(answer), indent=1))
+
+
+def _curl(url: str, text: str) -> str:
+    body = json.dumps({"input": text})
+    return f"curl -s {url}/v1/classify -H 'content-type: application/json' -d '{body}'"
+
+
+def _wait() -> None:
+    import signal
+
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def _stage_config(stage: str) -> Any:
+    """The settings class of a stage, or of `serve`."""
+    import importlib
+
+    module = importlib.import_module(f"pipelines.{stage}.config")
+    return getattr(module, f"{stage.capitalize()}Config")
+
+
+def _project() -> Path:
+    return Path(__file__).parent.parent
+
+
+if __name__ == "__main__":
+    main()

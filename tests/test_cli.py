@@ -1,0 +1,113 @@
+"""The command line: fast and light where it must be, one clear message on every wrong input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+
+HEAVY = ("ray", "torch", "transformers", "mlflow")
+
+
+def rayline(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["plan", "quickstart"],
+        ["schema", "train"],
+        ["schema", "quickstart"],
+        ["show", "nothing"],
+    ],
+)
+def test_light_verbs_import_no_heavy_library(line: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pipelines import cli\n"
+        f"try:\n    cli.main({line!r} + {['--storage', str(tmp_path)] if line[0] in ('plan', 'show') else []!r})\n"
+        "except SystemExit: pass\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "print('LOADED', loaded)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "LOADED []" in done.stdout, done.stdout[-500:] + done.stderr[-2000:]
+
+
+def test_a_misspelt_setting_names_the_nearest_one_and_exits_2(tmp_path: Path) -> None:
+    done = rayline("plan", "quickstart", "pretrain.optimise.stesp=5", "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "rayline: command line: pretrain: unknown setting optimise.stesp; did you mean steps?"
+    )
+
+
+def test_a_misspelt_step_names_the_nearest_one(tmp_path: Path) -> None:
+    done = rayline("plan", "quickstart", "pretrian.optimise.steps=5", "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert "unknown setting or step pretrian; did you mean pretrain?" in done.stderr
+
+
+def test_a_misspelt_key_in_a_file_names_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\nlabeled: 500\n")
+    done = rayline("plan", "quickstart", "--config", str(file), "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{file}:2: unknown setting or step labeled; did you mean labelled?" in done.stderr
+
+
+def test_a_wrong_value_says_which_and_why(tmp_path: Path) -> None:
+    done = rayline("plan", "quickstart", "pretrain.optimise.steps=0", "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert "optimise.steps=0" in done.stderr
+    assert "greater than or equal to 1" in done.stderr
+
+
+def test_a_missing_raw_file_is_named_before_anything_starts(tmp_path: Path) -> None:
+    done = rayline(
+        "run", "sentiment", "reviews=absent.jsonl", "text=absent.jsonl", "held_out=absent.jsonl",
+        "--storage", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "absent.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_workflow_names_the_nearest_one() -> None:
+    done = rayline("plan", "quikstart")
+    assert done.returncode == 2
+    assert "did you mean quickstart?" in done.stderr
+
+
+def test_a_missing_argument_is_a_usage_error() -> None:
+    done = rayline("run")
+    assert done.returncode == 2
+    assert "rayline:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_of_a_fresh_store_runs_everything(tmp_path: Path) -> None:
+    done = rayline("plan", "quickstart", "--json", "--storage", str(tmp_path))
+    steps = json.loads(done.stdout)
+    assert {step["action"] for step in steps} == {"RUN"}
+    assert steps[0] == {"step": "docs", "action": "RUN", "reason": "not made yet"}
+    assert steps[1]["reason"] == "its input docs runs"
+
+
+def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["schema", "serve"])
+    assert json.loads(capsys.readouterr().out)["properties"]["port"]["maximum"] == 65535
+
+
+def test_placement_is_not_a_setting_of_any_step() -> None:
+    done = rayline("plan", "quickstart", "workers=3")
+    assert done.returncode == 2
+    assert "unknown setting or step workers" in done.stderr
