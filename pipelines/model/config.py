@@ -16,7 +16,9 @@ class ModelConfig(Config):
     heads: int = Field(ge=1, description="attention heads H; D must divide by it")
     feedforward: int = Field(ge=8, description="inner width of the MLP")
     max_length: int = Field(default=512, ge=8, description="position embeddings")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="in pretraining 0 is faster and as good")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="in pretraining 0 is faster and as good"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":

@@ -20,6 +20,7 @@ class Classify(Config):
 
     kind: Literal["classify"] = "classify"
     max_length: int = Field(default=128, ge=8, description="tokens kept of a text, specials too")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="while it is learnt")
 
 
 TaskConfig = Annotated[MaskedLM | Classify, Field(discriminator="kind")]
