@@ -4,7 +4,6 @@ A config says *what* a step is; where it runs (`Placement`) is kept apart and ne
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -121,12 +120,22 @@ def read_yaml(path: Path) -> Json:
 
 
 def line_of(path: Path, key: str) -> str:
-    """`path:line` of the first line that sets `key`, or `path` alone."""
-    leaf = re.compile(rf"^\s*{re.escape(key.rsplit('.', maxsplit=1)[-1])}\s*:")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if leaf.match(line):
-            return f"{path}:{number}"
-    return str(path)
+    """`path:line` of the dotted `key` in a YAML file, or of as much of it as is there."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    place = str(path)
+    for part in key.split("."):
+        match node:
+            case yaml.MappingNode(value=pairs):
+                found = [(name, value) for name, value in pairs if name.value == part]
+            case yaml.SequenceNode(value=items) if part.isdigit():
+                found = [(item, item) for item in items[int(part) : int(part) + 1]]
+            case _:
+                found = []
+        if not found:
+            break
+        name, node = found[0]
+        place = f"{path}:{name.start_mark.line + 1}"
+    return place
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -145,14 +154,30 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def put(data: Json, key: str, value: Any) -> None:
-    """Set the dotted `key` of nested mappings in place."""
+    """Set the dotted `key` of nested mappings and lists (`sources.0.text`) in place.
+
+    Raises:
+        ConfigError: a part of it is a single value, or a list has no such number.
+    """
     *parents, leaf = key.split(".")
+    inner: Any = data
     for parent in parents:
-        inner = data.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{key}: {parent} is a single value, so it has no {leaf}")
-        data = inner
-    data[leaf] = value
+        if isinstance(inner, dict):
+            inner = inner.setdefault(parent, {})
+        else:
+            inner = inner[_index(inner, parent, key)]
+    if isinstance(inner, dict):
+        inner[leaf] = value
+    else:
+        inner[_index(inner, leaf, key)] = value
+
+
+def _index(items: Any, part: str, key: str) -> int:
+    if not isinstance(items, list):
+        raise ConfigError(f"{key}: {part} would be set inside a single value, {items!r}")
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"{key}: expected a number below {len(items)} in place of {part}")
+    return int(part)
 
 
 def nearest(name: str, valid: list[str]) -> str:
@@ -182,22 +207,37 @@ def _plain(value: Any) -> Any:
 
 
 def _explain(schema: type[Config], problem: Json, where: str) -> str:
-    path = [str(part) for part in problem["loc"]]
-    dotted = ".".join(path)
+    key, beside = _locate(schema, problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown setting {dotted}; {nearest(path[-1], _siblings(schema, path))}"
+        hint = nearest(key.rpartition(".")[2], [name for m in beside for name in m.model_fields])
+        return f"{where}: unknown setting {key}; {hint}"
     if problem["type"] == "missing":
-        return f"{where}: {dotted} is required and not set"
-    return f"{where}: {dotted}={problem['input']!r}: {problem['msg']}"
+        return f"{where}: {key} is required and not set"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):  # the group as a whole is wrong, not one value
+        return f"{where}: {key}: {message}" if key else f"{where}: {message}"
+    return f"{where}: {key}={problem['input']!r:.80}: {message}"
 
 
-def _siblings(schema: type[Config], path: list[str]) -> list[str]:
-    """Names valid beside the last part of `path`, searching into nested configs and unions."""
+def _locate(schema: type[Config], loc: tuple[str | int, ...]) -> tuple[str, list[type[Config]]]:
+    """The dotted key as a user writes it, and the configs that its last part may belong to.
+
+    pydantic puts the `kind` of a union's member into `loc`; a user never writes it there.
+    """
     models: list[type[Config]] = [schema]
-    for part in path[:-1]:
-        inner = [m for model in models for m in _models(model.model_fields.get(part))]
-        models = inner or models
-    return [name for model in models for name in model.model_fields]
+    shown: list[str] = []
+    for part in loc[:-1]:
+        if tagged := [m for m in models if _kind(m) == part]:
+            models = tagged
+            continue
+        shown.append(str(part))
+        models = [i for m in models for i in _models(m.model_fields.get(str(part)))] or models
+    return ".".join([*shown, *map(str, loc[-1:])]), models
+
+
+def _kind(model: type[Config]) -> Any:
+    info = model.model_fields.get("kind")
+    return info.default if info else None
 
 
 def _models(info: FieldInfo | None) -> list[type[Config]]:
