@@ -1,0 +1,175 @@
+"""A classifier and a Corpus in; a smaller student that learnt its softened outputs out.
+
+The loss is `soft_share * T^2 * KL(teacher || student)` at temperature T on every text, plus
+`1 - soft_share` times the cross-entropy on the texts that have labels. The loop is training's own.
+
+Source: Hinton et al. 2015, section 2.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pipelines.compress.config import CompressConfig, Distill
+from pipelines.core.artifact import Artifact, Json, Workspace
+from pipelines.core.cluster import distributed
+from pipelines.core.errors import ConfigError
+from pipelines.core.workflow import Outcome, Step
+from pipelines.model.build import Labels, Vocabulary, build
+from pipelines.model.checkpoint import Loaded, load_model
+from pipelines.tasks.classify import ClassifyTask, encode, number, scores, select
+from pipelines.tasks.protocol import Batch, inputs
+from pipelines.train.loop import Team, fit
+from pipelines.train.publish import publish
+
+GROUP = 2048  # texts a file of teacher's logits
+ROWS = 64  # texts the teacher reads at once
+
+
+class DistillTask:
+    """Texts with the teacher's logits (N, L), and labels where there are any."""
+
+    def __init__(self, texts: ClassifyTask, teacher_NL: np.ndarray, method: Distill) -> None:
+        self._texts, self._method = texts, method
+        self._teacher_NL = torch.from_numpy(teacher_NL)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of one epoch."""
+        return self._texts.num_rows
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        """T^2 keeps the soft gradients' size whatever T is (Hinton et al. 2015, section 2)."""
+        soft = self._method.soft_share
+        return {"soft_loss": soft * self._method.temperature**2, "label_loss": 1 - soft}
+
+    def batches(self, step: int) -> list[Batch]:
+        """Every part of the batch of step `step`."""
+        return [_with_teacher(batch, self._teacher_NL) for batch in self._texts.batches(step)]
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Sums of both losses, of right answers, and of answers that are the teacher's."""
+        student_BL, teacher_BL = scores(model, batch), batch.tensors["teacher"]
+        heat = self._method.temperature
+        soft = functional.kl_div(
+            functional.log_softmax(student_BL / heat, dim=-1),
+            functional.log_softmax(teacher_BL / heat, dim=-1),
+            reduction="sum",
+            log_target=True,
+        )
+        agreed = student_BL.detach().argmax(-1) == teacher_BL.argmax(-1)
+        figures = {"soft_loss": soft, "agreement": agreed.sum().float()}
+        return figures | self._texts.figures(student_BL, batch)
+
+
+def distill(config: CompressConfig, step: Step) -> Outcome:
+    """Learn the student, in as many processes as the placement says and the batch has parts.
+
+    Raises:
+        ConfigError: the student has fewer positions than texts have tokens, or the model is no
+            classifier.
+        DataError: the corpus has no text in the split, or a label the teacher does not know.
+    """
+    assert isinstance(config.method, Distill)
+    facts = distributed(
+        learn,
+        {"config": config, "inputs": dict(step.inputs), "out": step.out},
+        name=step.name,
+        workers=min(step.placement.workers, config.method.optimise.shards),
+        out=step.out,
+        report=step.report,
+    )
+    return Outcome(**facts)
+
+
+def learn(settings: Json) -> Json:
+    """One process's work; process 0 writes the student and returns its figures."""
+    config: CompressConfig = settings["config"]
+    sources: dict[str, Artifact] = settings["inputs"]
+    method, out = config.method, settings["out"]
+    assert isinstance(method, Distill)
+    folder = sources["model"].local()
+    teacher = load_model(folder)
+    max_length = _max_length(teacher, method)
+    names = [
+        teacher.model.config.id2label[place] for place in range(teacher.model.config.num_labels)
+    ]
+    table = select(sources["data"].local(), config.split)
+    rows = encode(teacher.tokenizer, table["text"].to_pylist(), max_length)
+    labels = number(table["label"].to_pylist(), names, sources["data"].uri)
+    pad_id, optimise = teacher.tokenizer.pad_token_id, method.optimise
+    texts = ClassifyTask(
+        rows,
+        labels,
+        pad_id=pad_id,
+        seed=optimise.seed,
+        batch_rows=optimise.batch_rows,
+        parts=optimise.shards,
+    )
+    task = DistillTask(texts, teacher_logits(teacher, rows, out), method)
+    vocabulary = Vocabulary(len(teacher.tokenizer), pad_id)
+    student = build(
+        method.student, vocabulary, Labels(names, method.student.dropout), optimise.seed
+    )
+    fitted = fit(student, task, optimise, out)
+    if Team().rank:
+        return {}
+    facts = publish(out, fitted, student, folder, teacher.task, max_length)
+    facts["counts"]["rows"] = task.num_rows
+    return facts
+
+
+def teacher_logits(teacher: Loaded, rows: list[np.ndarray], out: Workspace) -> np.ndarray:
+    """The teacher's logits for every row, fp32 (N, L), each computed by one of the processes.
+
+    They are working files, so that a restart computes only what is missing.
+    """
+    team, names = Team(), []
+    for place, first in enumerate(range(0, len(rows), GROUP)):
+        names.append(f".teacher/{place:05d}.npy")
+        if place % team.size == team.rank and not out.exists(names[-1]):
+            buffer = io.BytesIO()
+            np.save(buffer, _logits(teacher, rows[first : first + GROUP]))
+            out.write(names[-1], buffer.getvalue())
+    team.add(torch.zeros(1, device=team.device))  # wait until all files are there
+    return np.concatenate([np.load(io.BytesIO(out.read(name))) for name in names])
+
+
+@torch.inference_mode()
+def _logits(teacher: Loaded, rows: list[np.ndarray]) -> np.ndarray:
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    found = np.empty((len(rows), teacher.model.config.num_labels), np.float32)
+    for chunk in np.array_split(order, max(1, -(-len(order) // ROWS))):
+        given = inputs([rows[place] for place in chunk], teacher.tokenizer.pad_token_id)
+        found[chunk] = teacher.model(**given).logits.numpy()
+    return found
+
+
+def _with_teacher(batch: Batch, teacher_NL: torch.Tensor) -> Batch:
+    rows = len(batch.rows)
+    return Batch(
+        batch.tensors | {"teacher": teacher_NL[list(batch.rows)]},
+        batch.counts | {"soft_loss": rows, "agreement": rows},
+        batch.rows,
+        batch.tokens,
+    )
+
+
+def _max_length(teacher: Loaded, method: Distill) -> int:
+    if teacher.task["kind"] != "classify":
+        raise ConfigError(
+            f"compress.model does {teacher.task['kind']}; only a classify Model can be distilled: "
+            "fine-tune it first"
+        )
+    length = int(teacher.task["max_length"])
+    if length > method.student.max_length:
+        raise ConfigError(
+            f"compress.method.student.max_length={method.student.max_length} is less than the "
+            f"teacher's {length} tokens a text; give at least that"
+        )
+    return length

@@ -1,0 +1,225 @@
+"""A model, a task and settings in; the learnt weights and their history out. No Ray.
+
+`fit` is one process's view. A batch is cut in `optimise.shards` parts whatever the number of
+processes, process r of W learns from parts r, r + W, ..., and gradients are added up once a step.
+Two terms add up to the same bits in either order, so one process and two give the same weights with
+two parts; with more, they agree to rounding.
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import distributed
+
+from pipelines.core.artifact import Json, Workspace
+from pipelines.core.cluster import PROGRESS
+from pipelines.core.errors import DataError
+from pipelines.tasks.protocol import Batch, Task
+from pipelines.train import state
+from pipelines.train.config import Optimise
+from pipelines.train.schedule import learning_rate
+from pipelines.train.throughput import Meter, peak_flops, precision
+
+POINTS = 100  # progress points a run
+WRITE_S = 1.0  # seconds between rewrites of the progress file
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # Loshchilov and Hutter 2019; torch's own
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` leaves beside the weights in the model.
+
+    `history` has a point a step: `step` (from 1), `loss`, `learning_rate` and the task's figures.
+    It and `tokens` repeat exactly; `measured` does not.
+    """
+
+    history: list[Json]
+    tokens: int
+    measured: dict[str, float]
+
+
+class Team:
+    """The processes that learn together; alone where there is no torch process group."""
+
+    def __init__(self) -> None:
+        alone = not (distributed.is_available() and distributed.is_initialized())
+        self.rank = 0 if alone else distributed.get_rank()
+        self.size = 1 if alone else distributed.get_world_size()
+        self.device = torch.device("cpu")
+        if torch.cuda.is_available() and (alone or distributed.get_backend() == "nccl"):
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """Replace `tensor` by its sum over all processes."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+
+
+class Gradients:
+    """All gradients of a model in one flat tensor, so that one call adds them up among processes.
+
+    DistributedDataParallel would want every loss computed inside one `forward`, and divides by the
+    number of processes, which rounds when that is no power of two.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        parameters = list(model.parameters())
+        sizes = [parameter.numel() for parameter in parameters]
+        self.flat = torch.zeros(sum(sizes), device=parameters[0].device)
+        for parameter, piece in zip(parameters, torch.split(self.flat, sizes), strict=True):
+            parameter.grad = piece.view_as(parameter)
+
+    def clip(self, largest: float) -> float:
+        """Scale down to norm `largest` where it is above; returns the norm before."""
+        norm = float(torch.linalg.vector_norm(self.flat))
+        if largest < norm < math.inf:
+            self.flat.mul_(largest / norm)
+        return norm
+
+
+class Progress:
+    """Points of this try, kept in the workspace for whoever follows the run."""
+
+    def __init__(self, out: Workspace, steps: int) -> None:
+        self._out, self._steps = out, steps
+        self._points: list[Json] = []
+        self._written = 0.0
+
+    def add(self, point: Json, measured: dict[str, float]) -> None:
+        """Note a step, if it is one of about a hundred that are."""
+        last = point["step"] == self._steps
+        if point["step"] % max(1, self._steps // POINTS) and not last:
+            return
+        rates = {name: measured[name] for name in ("tokens_per_s", "mfu")}
+        self._points.append(point | rates)
+        if last or time.monotonic() - self._written >= WRITE_S:
+            self._out.write(PROGRESS, json.dumps(self._points).encode())
+            self._written = time.monotonic()
+
+
+def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
+    """Learn `task` from the newest verified checkpoint in `out`, or from the start.
+
+    Args:
+        model: a transformers model with the weights to start from; learnt in place.
+        task: what is learnt.
+        optimise: how.
+        out: where checkpoints are read, and written by process 0.
+
+    Raises:
+        DataError: the loss or a gradient is not finite; names the step and the rows.
+    """
+    team = Team()
+    model.to(team.device).train()
+    optimizer = adamw(model, optimise)
+    done = state.newest_verified(out)
+    if done.step:
+        state.restore(model, optimizer, done)
+    learner = _Learner(model, task, optimise, optimizer, team)
+    history, tokens = list(done.history), done.tokens
+    progress = Progress(out, optimise.steps)
+    for point, seen in learner.steps(done.step):
+        history.append(point)
+        tokens += seen
+        if team.rank:
+            continue
+        progress.add(point | {"tokens": tokens}, learner.meter.read())
+        if point["step"] % optimise.checkpoint_steps == 0 or point["step"] == optimise.steps:
+            tensors = state.capture(model, optimizer)
+            state.write(out, state.Checkpoint(point["step"], tokens, history, tensors))
+    return Fitted(history, tokens, learner.meter.read())
+
+
+def adamw(model: torch.nn.Module, optimise: Optimise) -> torch.optim.AdamW:
+    """Fused AdamW that decays matrices, and neither biases nor norms."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimise.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=optimise.learning_rate, betas=BETAS, eps=EPSILON, fused=True
+    )
+
+
+class _Learner:
+    """One process's side of each optimizer step."""
+
+    def __init__(
+        self, model: Any, task: Task, optimise: Optimise, optimizer: torch.optim.AdamW, team: Team
+    ) -> None:
+        self._model, self._task, self._optimise = model, task, optimise
+        self._optimizer, self._team = optimizer, team
+        self._dtype = precision(optimise.precision, team.device)
+        self._gradients = Gradients(model)
+        self.meter = Meter(model.config, peak_flops(team.device, self._dtype), team.size)
+
+    def steps(self, start: int) -> Iterator[tuple[Json, int]]:
+        """Take every step from `start` on; yields its point of the history, and its tokens."""
+        for step in range(start, self._optimise.steps):
+            batches = self._task.batches(step)
+            means = self._means(step, batches)
+            norm = self._gradients.clip(self._optimise.clip)
+            if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
+                raise DataError(_diverged(step, means["loss"], norm, batches))
+            rate = learning_rate(step, self._optimise)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            self._optimizer.step()
+            self.meter.count(batches)
+            point = {"step": step + 1, "learning_rate": rate} | means
+            yield point, sum(batch.tokens for batch in batches)
+
+    def _means(self, step: int, batches: Sequence[Batch]) -> dict[str, float]:
+        """The loss and figures of the whole batch, whose gradients are then in `_gradients`."""
+        counts = {
+            name: max(1, sum(batch.counts[name] for batch in batches)) for name in batches[0].counts
+        }
+        self._gradients.flat.zero_()
+        sums = torch.zeros(len(counts), device=self._team.device)
+        for part in range(self._team.rank, len(batches), self._team.size):
+            if batches[part].rows:
+                torch.manual_seed(_dropout_seed(self._optimise.seed, step, part))
+                found = self._backward(batches[part], counts)
+                sums += torch.stack([found[name].detach() for name in counts])
+        self._team.add(self._gradients.flat)
+        self._team.add(sums)
+        pairs = zip(counts, sums.tolist(), strict=True)
+        means = {name: total / counts[name] for name, total in pairs}
+        loss = sum(weight * means[name] for name, weight in self._task.objectives.items())
+        return {"loss": loss} | means
+
+    def _backward(self, batch: Batch, counts: dict[str, int]) -> dict[str, torch.Tensor]:
+        device = self._team.device
+        tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
+        mixed = self._dtype is torch.bfloat16
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+            found = self._task.sums(self._model, replace(batch, tensors=tensors))
+        weights = self._task.objectives.items()
+        loss = torch.stack(
+            [found[name] * (weight / counts[name]) for name, weight in weights]
+        ).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return found
+
+
+def _dropout_seed(seed: int, step: int, part: int) -> int:
+    """Of one part's forward pass, so that no generator's state needs to be kept."""
+    digest = hashlib.sha256(f"{seed}/{step}/{part}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _diverged(step: int, loss: float, norm: float, batches: Sequence[Batch]) -> str:
+    rows = [row for batch in batches for row in batch.rows]
+    return (
+        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers; the weights "
+        f"were not changed by it; its rows are {rows}: lower optimise.learning_rate or "
+        "optimise.clip, or look at these rows"
+    )

@@ -1,0 +1,146 @@
+"""Tokens | Corpus (+ Model) -> Model, on Ray Train: pretraining and fine-tuning, by one loop."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.artifact import Artifact, Json
+from pipelines.core.cluster import distributed
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.workflow import Outcome, Step
+from pipelines.model.build import Labels, Vocabulary, build, start
+from pipelines.model.checkpoint import read_config
+from pipelines.tasks.classify import ClassifyTask, encode, labelled, number, select
+from pipelines.tasks.config import Classify, MaskedLM
+from pipelines.tasks.masked_lm import MaskedLMTask, Special
+from pipelines.tasks.protocol import Task
+from pipelines.tokenizer.load import open_tokenizer
+from pipelines.tokens.shards import Tokens
+from pipelines.train.config import TrainConfig
+from pipelines.train.loop import Team, fit
+from pipelines.train.publish import publish
+
+
+def make(config: TrainConfig, step: Step) -> Outcome:
+    """Learn the task, in as many processes as the placement says and the batch has parts.
+
+    Raises:
+        ConfigError: settings and inputs do not fit together.
+        DataError: rows without a label, or a loss that is not finite.
+    """
+    check(config, step.inputs)
+    settings = {
+        "config": config,
+        "inputs": dict(step.inputs),
+        "out": step.out,
+        "labels": _labels(config, step.inputs["data"]),
+    }
+    facts = distributed(
+        learn,
+        settings,
+        name=step.name,
+        workers=min(step.placement.workers, config.optimise.shards),
+        out=step.out,
+        report=step.report,
+    )
+    return Outcome(**facts)
+
+
+def check(config: TrainConfig, inputs: Mapping[str, Artifact]) -> None:
+    """Refuse settings that cannot work, before any process starts.
+
+    Raises:
+        ConfigError: the data is not what the task reads, was encoded by another tokenizer, or has
+            rows longer than the model has positions.
+    """
+    data, source = inputs["data"], inputs.get("tokenizer") or inputs["start"]
+    wanted = "Tokens" if isinstance(config.task, MaskedLM) else "Corpus"
+    if data.kind != wanted:
+        raise ConfigError(
+            f"train.data is a {data.kind} at {data.uri}; task {config.task.kind} "
+            f"learns from a {wanted}"
+        )
+    if data.kind == "Tokens":
+        length, vocabulary = Tokens(data.local()).length, Tokens(data.local()).vocab_size
+        known = len(open_tokenizer(source.local()))
+        if vocabulary != known:
+            raise ConfigError(
+                f"train.data at {data.uri} was encoded with {vocabulary} entries, the tokenizer at "
+                f"{source.uri} has {known}; give the one the Tokens were made with"
+            )
+    else:
+        assert isinstance(config.task, Classify)
+        length = config.task.max_length
+    positions = _positions(config, inputs)
+    if length > positions:
+        raise ConfigError(
+            f"rows of {length} tokens do not fit the model's {positions} positions; shorten them "
+            "(tokens.length or task.max_length) or raise model.max_length"
+        )
+
+
+def learn(settings: Json) -> Json:
+    """One process's work; process 0 writes the Model and returns its figures."""
+    config: TrainConfig = settings["config"]
+    inputs: dict[str, Artifact] = settings["inputs"]
+    source = (inputs.get("tokenizer") or inputs["start"]).local()
+    model = _model(config, inputs, source, settings["labels"])
+    task, max_length = _task(config, inputs["data"].local(), source, settings["labels"])
+    fitted = fit(model, task, config.optimise, settings["out"])
+    if Team().rank:
+        return {}
+    facts = publish(
+        settings["out"], fitted, model, source, config.task.model_dump(mode="json"), max_length
+    )
+    facts["counts"]["rows"] = task.num_rows
+    return facts
+
+
+def _labels(config: TrainConfig, data: Artifact) -> list[str]:
+    if isinstance(config.task, MaskedLM):
+        return []
+    table = select(data.local(), config.split, config.max_rows)
+    names = sorted(set(labelled(table, data.uri)))
+    if len(names) < 2:
+        raise DataError(
+            f"{data.uri}: its {table.num_rows} rows all have the label {names[0]!r}; expected two "
+            "or more: take more rows or another corpus"
+        )
+    return names
+
+
+def _positions(config: TrainConfig, inputs: Mapping[str, Artifact]) -> int:
+    if config.model is not None:
+        return config.model.max_length
+    return int(read_config(inputs["start"].local()).max_position_embeddings)
+
+
+def _model(config: TrainConfig, inputs: dict[str, Artifact], source: Path, names: list[str]) -> Any:
+    labels = None
+    if isinstance(config.task, Classify):
+        labels = Labels(names, config.task.dropout)
+    if config.model is None:
+        return start(inputs["start"].local(), labels, config.optimise.seed)
+    tokenizer = open_tokenizer(source)
+    vocabulary = Vocabulary(len(tokenizer), tokenizer.pad_token_id)
+    return build(config.model, vocabulary, labels, config.optimise.seed)
+
+
+def _task(config: TrainConfig, data: Path, source: Path, names: list[str]) -> tuple[Task, int]:
+    """What is learnt, and the most tokens a row of it has."""
+    tokenizer, optimise = open_tokenizer(source), config.optimise
+    order: dict[str, int] = {
+        "seed": optimise.seed,
+        "batch_rows": optimise.batch_rows,
+        "parts": optimise.shards,
+    }
+    match config.task:
+        case MaskedLM():
+            tokens = Tokens(data)
+            return MaskedLMTask(tokens, Special.of(tokenizer), config.task, **order), tokens.length
+        case Classify(max_length=max_length):
+            table = select(data, config.split, config.max_rows)
+            rows = encode(tokenizer, table["text"].to_pylist(), max_length)
+            labels = number(table["label"].to_pylist(), names, str(data))
+            pad_id = tokenizer.pad_token_id
+            return ClassifyTask(rows, labels, pad_id=pad_id, **order), max_length
