@@ -1,0 +1,22 @@
+"""How long one call takes."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+WARM_UP = 5  # calls; the first allocates, the next ones fill caches
+CALLS = 100
+
+Item = TypeVar("Item")
+
+
+def median_ms(call: Callable[[Item], object], items: Sequence[Item], calls: int = CALLS) -> float:
+    """The median wall time of `call(item)` over the items in turn, in milliseconds."""
+    seconds = []
+    for number in range(WARM_UP + calls):
+        item = items[number % len(items)]
+        start = time.perf_counter()
+        call(item)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:]) * 1e3
