@@ -68,3 +68,46 @@ def step_for(tmp_path: Path) -> Callable[..., Step]:
         return Step(name, inputs, work, placement, lambda facts: None)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A committed Model: an untrained two-class BERT of one layer that knows letters and digits."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from pipelines.model.checkpoint import save_model
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [
+        *special,
+        *(f"{mark}{sign}" for mark in ("", "##") for sign in "abcdefghij0123456789"),
+    ]
+    vocab = {piece: at for at, piece in enumerate(pieces)}
+    backend = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, **dict(zip(names, special, strict=True))
+    )
+    root = tmp_path_factory.mktemp("tiny")
+    tokenizer.save_pretrained(root / "tokenizer")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,  # so that texts get clearly different scores
+        id2label={0: "no", 1: "yes"},
+    )
+    model = BertForSequenceClassification(config)
+    save_model(model, root / "tokenizer", {"kind": "classify"}, 32, root / "model")
+    work = Workspace.take(Store.at(str(root / ".work")))
+    work.put(root / "model")
+    facts = {"kind": "Model", "stage": "train", "name": "tiny", "fingerprint": "0" * 64}
+    return commit(work, Store.at(str(root / "artifact")), facts | {"identity": {}, "inputs": {}})

@@ -7,6 +7,7 @@ loses at most one shard a worker, and names, not scheduling, decide order and co
 
 import functools
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def _rows(config: InferConfig, step: Step) -> Iterator[Json]:
         files = [name for name in corpus.files(".parquet") if name.startswith("data/")]
         yield from shards.from_corpus(corpus.local(), files, config.split)
     for raw in expand((Files(paths=config.files, text=config.text),)) if config.files else ():
-        for read in documents(Slice(raw)):
+        for read in documents(Slice(raw, row=0, rows=sys.maxsize, offset=0, last=True)):
             key = f"{read.source}:{read.row}"
             if isinstance(read, Document):
                 yield {"id": key, "text": read.text, "error": None}

@@ -110,7 +110,7 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
             "Ray Serve already runs on this cluster, so its port cannot be chosen; stop it with "
             "`serve shutdown -y`, or add the model to it by `serve deploy` with a serve.yaml"
         )
-    _check_port(config)
+    check_port(config)
     _check_cpus(config)
     serve.start(
         http_options=HTTPOptions(
@@ -128,6 +128,24 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
             "`rayline show`, or make it again"
         ) from error
     return f"http://{config.host}:{config.port}"
+
+
+def check_port(config: ServeConfig) -> None:
+    """Refuse a port that another program holds; Ray would only say so in a log.
+
+    Raises:
+        ServeError: names the port and a free way out.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            raise ServeError(
+                f"{config.host}:{config.port} cannot be bound: {error.strerror}; stop what listens "
+                f"there, or choose another port, such as port={config.port + 1}"
+            ) from error
 
 
 def shutdown() -> None:
@@ -148,7 +166,8 @@ def app_builder(args: dict[str, Any]) -> serve.Application:
     for name in ("host", "port"):
         if name in settings:
             raise ConfigError(f"serve args: {name} has no effect here; set it in http_options")
-    return application(open_artifact(str(uri), KINDS), parse(ServeConfig, settings, "serve args"))
+    config = parse(ServeConfig, settings, "serve args")
+    return application(open_artifact(str(uri), KINDS), config)
 
 
 def application(artifact: Artifact, config: ServeConfig) -> serve.Application:
@@ -196,20 +215,6 @@ def _labels(artifact: Artifact) -> tuple[str, ...]:
         return tuple(json.loads(artifact.read("bundle.json"))["labels"])
     names: dict[str, str] = json.loads(artifact.read("config.json"))["id2label"]
     return tuple(names[key] for key in sorted(names, key=int))
-
-
-def _check_port(config: ServeConfig) -> None:
-    """Refuse a port that another program holds; Ray would only say so in a log."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            raise ServeError(
-                f"{config.host}:{config.port} cannot be bound: {error.strerror}; stop what listens "
-                f"there, or choose another port, such as port={config.port + 1}"
-            ) from error
 
 
 def _check_cpus(config: ServeConfig) -> None:
