@@ -121,7 +121,8 @@ class Recorder:
             os.environ.setdefault(key, value)
         import mlflow
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # a new database: 60 lines
+        for noisy in ("alembic", "mlflow.store.db.utils"):  # 60 lines for a new database
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         mlflow.set_tracking_uri(tracking_uri(store))
         self.client = mlflow.MlflowClient()
         self.workflow = workflow
