@@ -15,5 +15,5 @@ class TokensConfig(StageConfig):
 
     corpus: str = Input("Corpus", description="text to encode")
     tokenizer: str = Input("Tokenizer", description="how it is encoded")
-    length: int = Field(default=128, ge=8, description="most tokens a row, special tokens among them")
+    length: int = Field(default=128, ge=8, description="most tokens a row, specials among them")
     split: str = Field(default="train", description="the corpus split encoded; empty means all")
