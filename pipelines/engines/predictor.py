@@ -7,7 +7,7 @@ that little padding is computed, and gives the results back in input order.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -127,6 +127,12 @@ def load(folder: Path, threads: int = 1) -> Predictor:
         ArtifactError: the folder is neither, is broken, or holds no classifier.
     """
     return _bundle(folder, threads) if (folder / BUNDLE).is_file() else _model(folder, threads)
+
+
+def describe(facts: Bundle, **more: object) -> bytes:
+    """The bytes of `bundle.json`: what a runtime needs, and `more` for people."""
+    described = asdict(facts) | more
+    return json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def read_bundle(folder: Path) -> Bundle:

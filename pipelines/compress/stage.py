@@ -1,0 +1,63 @@
+"""Model -> Model: a smaller or cheaper one, measured against the one it was made from."""
+
+from pathlib import Path
+from typing import assert_never
+
+import ray
+
+from pipelines.compress.config import CompressConfig, Distill, Quantize
+from pipelines.compress.distill import distill
+from pipelines.compress.measure import Measurement, measure
+from pipelines.compress.quantize import quantize
+from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.storage import scratch
+from pipelines.core.workflow import Outcome, Step
+from pipelines.engines.convert import Precision
+from pipelines.tasks.classify import select
+
+
+def make(config: CompressConfig, step: Step) -> Outcome:
+    """Compress by the method that is set, then measure before and after on the judge rows.
+
+    Raises:
+        ArtifactError: the model is no classifier, or is broken.
+        DataError: the corpus has no row in a split.
+    """
+    precision: Precision
+    match config.method:
+        case Quantize():
+            made, precision = _quantise(step), "int8"
+        case Distill():
+            made, precision = distill(config, step), "float32"
+        case other:
+            assert_never(other)
+    task = ray.remote(num_cpus=1)(_measure)
+    found: Measurement = ray.get(task.remote(config, dict(step.inputs), step.out, precision))
+    return Outcome(
+        counts=made.counts,
+        metrics=made.metrics | found.metrics,
+        measured=made.measured | found.measured,
+    )
+
+
+def _quantise(step: Step) -> Outcome:
+    with scratch() as folder:
+        report = quantize(step.inputs["model"].local(), Path(folder))
+        step.out.put(Path(folder))
+    matrices = report["matrices"].values()
+    return Outcome(
+        counts={"matrices": len(matrices), "scales": sum(facts["scales"] for facts in matrices)},
+        metrics={"max_weight_error": max(facts["max_error"] for facts in matrices)},
+    )
+
+
+def _measure(
+    config: CompressConfig, inputs: dict[str, Artifact], out: Workspace, precision: Precision
+) -> Measurement:
+    """Runs in a Ray worker, because the converters are noisy and take gigabytes."""
+    rows = select(inputs["data"].local(), config.judge_split, config.judge_rows)
+    with scratch() as folder:
+        names = [name for name in out.names() if not name.startswith(".")]
+        out.store.download(names, Path(folder))
+        texts, labels = rows["text"].to_pylist(), rows["label"].to_pylist()
+        return measure(inputs["model"].local(), Path(folder), precision, texts, labels)

@@ -1,0 +1,168 @@
+"""Model | Bundle + Corpus -> Report: every figure of a classifier on labelled rows.
+
+Ray Data predicts chunks of rows; a chunk whose file exists, from an earlier try, is not predicted
+again. Rows keep the corpus's order whatever the number of CPUs.
+"""
+
+import functools
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.config import Json
+from pipelines.core.workflow import Outcome, Step
+from pipelines.engines import litert, onnx
+from pipelines.engines.predictor import Predictor, load
+from pipelines.engines.timing import median_ms
+from pipelines.evaluate import baseline
+from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
+from pipelines.model.checkpoint import WEIGHTS
+from pipelines.tasks.classify import labelled, number, select
+from pipelines.tasks.metrics import classification_report
+
+CHUNK = 256  # rows
+PREDICTIONS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("truth", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+
+
+def make(config: EvaluateConfig, step: Step) -> Outcome:
+    """Predict, compare with the truth, report.
+
+    Raises:
+        DataError: no row in the split, a row without a label, or one that the model does not know.
+        ArtifactError: the model is no classifier, or is broken.
+    """
+    corpus = step.inputs["data"]
+    rows = select(corpus.local(), config.split, config.max_rows)
+    truth = labelled(rows, corpus.uri)
+    start = time.perf_counter()
+    if config.baseline is not None:
+        predicted, score = _baseline(config.baseline, corpus, rows)
+        labels = sorted({*truth, *predicted})
+        measured = {"rows_per_s": len(rows) / (time.perf_counter() - start)}
+    else:
+        labels, predicted, score, measured = _model(step, rows, truth)
+    report = classification_report(truth, predicted, labels, config.resamples, config.seed)
+    columns = [rows["id"], truth, predicted, score]
+    table = pa.table(dict(zip(PREDICTIONS.names, columns, strict=True)), schema=PREDICTIONS)
+    step.out.write("predictions.parquet", _parquet(table))
+    step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
+    return Outcome(counts={"rows": len(rows)}, metrics=_metrics(report), measured=measured)
+
+
+def _metrics(report: Json) -> dict[str, float]:
+    """The report's headline figures, flat."""
+    figures = {"accuracy": report["accuracy"]}
+    for figure in ("precision", "recall", "f1"):
+        figures |= {f"{figure}_{kind}": value for kind, value in report[figure].items()}
+    for figure, (low, high) in report["intervals"].items():
+        name = "f1_macro" if figure == "macro_f1" else figure
+        figures |= {f"{name}_low": low, f"{name}_high": high}
+    return figures
+
+
+def _baseline(
+    chosen: TfidfLinear, corpus: Artifact, rows: pa.Table
+) -> tuple[list[str], list[float]]:
+    """Labels and scores of `rows` by a baseline that learns from another split of the corpus."""
+    learnt = select(corpus.local(), chosen.split, chosen.max_rows)
+    truth = labelled(learnt, corpus.uri)
+    classifier = baseline.fit(learnt["text"].to_pylist(), truth)
+    return baseline.predict(classifier, rows["text"].to_pylist())
+
+
+def _model(
+    step: Step, rows: pa.Table, truth: Sequence[str]
+) -> tuple[list[str], list[str], list[float], dict[str, float]]:
+    """The model's labels; the label and score of each row; and what was measured."""
+    model = step.inputs["model"]
+    sample = rows["text"].slice(0, CHUNK).to_pylist()
+    labels, latency_ms = ray.get(ray.remote(num_cpus=1)(_trial).remote(model, sample))
+    number(truth, labels, step.inputs["data"].uri)
+    chunks = range(0, len(rows), CHUNK)
+    for chunk, at in enumerate(chunks):
+        step.out.write(_given(chunk), _parquet(rows.slice(at, CHUNK)))
+    start, done = time.perf_counter(), 0
+    work = ray.data.from_items(
+        [{"chunk": chunk} for chunk in range(len(chunks))], override_num_blocks=len(chunks)
+    )
+    for item in work.map(_Chunk(model, step.out)).iter_rows():
+        done += item["rows"]
+        step.report({"rows": done, "rows_per_s": done / (time.perf_counter() - start)})
+    tables = [_read(step.out, _scored(chunk)) for chunk in range(len(chunks))]
+    table = pa.concat_tables(tables)
+    measured = {
+        "latency_ms": latency_ms,
+        "rows_per_s": done / (time.perf_counter() - start),
+        "size_mb": _size_mb(model),
+    }
+    return labels, table["label"].to_pylist(), table["score"].to_pylist(), measured
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Predicts one chunk wherever Ray calls it; doing so twice writes the same bytes twice."""
+
+    model: Artifact
+    out: Workspace
+
+    def __call__(self, item: Json) -> Json:
+        name = _scored(item["chunk"])
+        if self.out.exists(name):
+            return {"rows": _read(self.out, name).num_rows}
+        texts = _read(self.out, _given(item["chunk"]))["text"].to_pylist()
+        found = _predictor(self.model.local()).predict(texts)
+        columns = {"label": [one.label for one in found], "score": [one.score for one in found]}
+        self.out.write(name, _parquet(pa.table(columns)))
+        return {"rows": len(found)}
+
+
+def _trial(model: Artifact, texts: list[str]) -> tuple[list[str], float]:
+    """The model's labels, and its median milliseconds a text at batch 1, encoding included."""
+    predictor = load(model.local())
+    return list(predictor.labels), median_ms(lambda text: predictor.predict([text]), texts)
+
+
+@functools.cache
+def _predictor(folder: Path) -> Predictor:
+    """The model, loaded once a worker process."""
+    return load(folder)
+
+
+def _size_mb(model: Artifact) -> float:
+    """Of the file that holds the weights."""
+    kept = {WEIGHTS, litert.FILE, onnx.FILE}
+    return sum(file.size for file in model.manifest.files if file.path in kept) / 1e6
+
+
+def _given(chunk: int) -> str:
+    return f".rows/{chunk:05d}.parquet"
+
+
+def _scored(chunk: int) -> str:
+    return f".scored/{chunk:05d}.parquet"
+
+
+def _read(out: Workspace, name: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(out.read(name)))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd", version="2.6", write_statistics=False)
+    return stream.getvalue()
