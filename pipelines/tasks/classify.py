@@ -49,7 +49,7 @@ def select(folder: Path, split: str, max_rows: int | None = None) -> pa.Table:
     table = pa.concat_tables(tables)
     if max_rows is None or max_rows >= rows:
         return table
-    hashes = [xxhash.xxh64_intdigest(name) for name in table["id"].to_pylist()]
+    hashes = [xxhash.xxh64_intdigest(name.encode()) for name in table["id"].to_pylist()]
     first = np.argsort(np.array(hashes, dtype=np.uint64), kind="stable")[:max_rows]
     return table.take(np.sort(first))
 

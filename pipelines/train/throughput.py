@@ -1,5 +1,6 @@
 """Arithmetic done, against what this machine can do: model FLOPs, peak FLOP/s, and MFU."""
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -41,8 +42,9 @@ def model_flops(config: PreTrainedConfig, batch: Batch) -> float:
     return flops
 
 
+@functools.cache
 def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """FLOP/s of the best large matrix product that this process sees on `device`."""
+    """FLOP/s of the best large matrix product that this process sees on `device`; measured once."""
     left, right = (torch.ones(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:

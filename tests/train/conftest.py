@@ -1,0 +1,95 @@
+"""A tiny language of two kinds of sentences: its tokenizer, tokens and corpus."""
+
+import io
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipelines.core.artifact import Artifact
+from pipelines.tokenizer.config import TokenizerConfig
+from pipelines.tokenizer.train import train
+from pipelines.tokens import shards
+from pipelines.tokens.encode import encode
+
+WORDS = {
+    "fish": ["water", "swims", "fins", "river", "scales", "boat"],
+    "bird": ["air", "flies", "wing", "tree", "song", "nest"],
+}
+
+
+def texts(count: int) -> list[tuple[str, str]]:
+    """Label and text: five to nine words of one kind in two sentences, from a fixed seed."""
+    draw = random.Random(7)
+    found = []
+    for _ in range(count):
+        label = draw.choice(sorted(WORDS))
+        words = [draw.choice(WORDS[label]) for _ in range(draw.randint(5, 9))]
+        found.append((label, f"{' '.join(words[:3])}. {' '.join(words[3:])}."))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in every training process: sums over threads are in no fixed order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WordPiece tokenizer of the tiny language."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    config = TokenizerConfig(corpus="@none", vocab_size=300, max_length=32)
+    train(config, [text for _, text in texts(200)]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokens_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tokens of 60 documents in rows of at most 16."""
+    from pipelines.tokenizer.load import open_tokenizer
+
+    tokenizer = open_tokenizer(tokenizer_folder)
+    encoded = encode([(n, text) for n, (_, text) in enumerate(texts(60))], tokenizer, 16)
+    folder = tmp_path_factory.mktemp("tokens")
+    for name, data in shards.files(0, encoded, len(tokenizer)).items():
+        (folder / name).write_bytes(data)
+    index = shards.index([encoded.counts], length=16, vocab_size=len(tokenizer), tokenizer="0" * 64)
+    (folder / shards.INDEX).write_bytes(index)
+    return folder
+
+
+def corpus_part(rows: list[tuple[str | None, str]], split: str = "train") -> bytes:
+    """A corpus part with the columns of docs/architecture.md."""
+    table = pa.table(
+        {
+            "id": pa.array([f"tiny:{n}" for n in range(len(rows))], pa.string()),
+            "text": pa.array([text for _, text in rows], pa.string()),
+            "label": pa.array([label for label, _ in rows], pa.string()),
+            "language": pa.array(["en"] * len(rows), pa.string()),
+            "split": pa.array([split] * len(rows), pa.string()),
+            "source": pa.array(["tiny"] * len(rows), pa.string()),
+            "row": pa.array(range(len(rows)), pa.int64()),
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def committed(make_artifact: Callable[..., Artifact]) -> Callable[[str, Path], Artifact]:
+    """Commit a folder's files as an artifact of a kind."""
+
+    def commit_folder(kind: str, folder: Path) -> Artifact:
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        return make_artifact(kind, kind.lower(), files)
+
+    return commit_folder

@@ -1,0 +1,255 @@
+"""The loop: the same bits for one process and two, after a kill, and a stop before a bad step."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.errors import DataError
+from pipelines.core.storage import Store
+from pipelines.model.build import Labels, Vocabulary, build
+from pipelines.model.config import ModelConfig
+from pipelines.tasks.config import MaskedLM
+from pipelines.tasks.masked_lm import MaskedLMTask, Special
+from pipelines.tasks.protocol import Batch, Task
+from pipelines.tokenizer.load import open_tokenizer
+from pipelines.tokens.shards import Tokens
+from pipelines.train import loop
+from pipelines.train.config import Optimise
+from pipelines.train.loop import Fitted, fit
+
+# Dropout is on, so that a wrong generator state after a resume would show.
+SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32, dropout=0.1)
+OPTIMISE = Optimise(steps=12, batch_rows=8, learning_rate=1e-2, checkpoint_steps=4, seed=3)
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: raised where a test wants the process to stop."""
+
+
+def masked_lm(tokenizer: Path, tokens: Path, optimise: Optimise = OPTIMISE) -> tuple[Any, Task]:
+    opened = open_tokenizer(tokenizer)
+    model = build(SHAPE, Vocabulary(len(opened), opened.pad_token_id), None, optimise.seed)
+    task = MaskedLMTask(
+        Tokens(tokens),
+        Special.of(opened),
+        MaskedLM(),
+        seed=optimise.seed,
+        batch_rows=optimise.batch_rows,
+        parts=optimise.shards,
+    )
+    return model, task
+
+
+def workspace(folder: Path) -> Workspace:
+    return Workspace.take(Store.at(str(folder)))
+
+
+def digest(model: torch.nn.Module) -> str:
+    found = hashlib.sha256()
+    for _, parameter in model.named_parameters():
+        found.update(parameter.detach().numpy().tobytes())
+    return found.hexdigest()
+
+
+class Stopping:
+    """A task that ends the process when step `at` asks for its batch."""
+
+    def __init__(self, task: Task, at: int) -> None:
+        self._task, self._at = task, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def batches(self, step: int) -> list[Batch]:
+        if step == self._at:
+            raise KilledError
+        return self._task.batches(step)
+
+
+@pytest.fixture
+def undisturbed(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> tuple[str, Fitted]:
+    """Digest of the weights, and history, of a run that nothing stopped."""
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "undisturbed"))
+    return digest(model), fitted
+
+
+def one_of_two(rank: int, folder: Path, tokenizer: Path, tokens: Path, optimise: Optimise) -> None:
+    """One process of a group of two; both leave their weights' digest."""
+    torch.set_num_threads(1)
+    address = f"file://{folder}/rendezvous"
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    model, task = masked_lm(tokenizer, tokens, optimise)
+    fitted = fit(model, task, optimise, Workspace(Store.at(str(folder / "work")), epoch(folder)))
+    (folder / f"{rank}.txt").write_text(f"{digest(model)} {fitted.history}")
+    distributed.destroy_process_group()
+
+
+def epoch(folder: Path) -> str:
+    return (folder / "work" / ".epoch").read_text()
+
+
+def two_processes(folder: Path, tokenizer: Path, tokens: Path, optimise: Optimise) -> set[str]:
+    folder.mkdir()
+    workspace(folder / "work")
+    arguments = (folder, tokenizer, tokens, optimise)
+    multiprocessing.spawn(one_of_two, arguments, nprocs=2)
+    return {(folder / f"{rank}.txt").read_text() for rank in range(2)}
+
+
+def test_two_processes_learn_the_same_bits_as_one(
+    undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    weights, fitted = undisturbed
+    found = two_processes(tmp_path / "two", tokenizer_folder, tokens_folder, OPTIMISE)
+    assert found == {f"{weights} {fitted.history}"}
+
+
+def test_another_seed_learns_other_weights(
+    undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    optimise = OPTIMISE.model_copy(update={"seed": 4})
+    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    fit(model, task, optimise, workspace(tmp_path / "other"))
+    assert digest(model) != undisturbed[0]
+
+
+@pytest.mark.parametrize("at", [1, 4, 6, 11])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    at: int,
+    undisturbed: tuple[str, Fitted],
+    tokenizer_folder: Path,
+    tokens_folder: Path,
+    tmp_path: Path,
+) -> None:
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    with pytest.raises(KilledError):
+        fit(model, Stopping(task, at), OPTIMISE, workspace(tmp_path / "killed"))
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "killed"))
+    assert digest(model) == undisturbed[0]
+    assert (fitted.history, fitted.tokens) == (undisturbed[1].history, undisturbed[1].tokens)
+
+
+def test_the_comparison_above_would_see_a_lost_dropout_state(
+    undisturbed: tuple[str, Fitted],
+    tokenizer_folder: Path,
+    tokens_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    with pytest.raises(KilledError):
+        fit(model, Stopping(task, 6), OPTIMISE, workspace(tmp_path / "killed"))
+    monkeypatch.setattr(loop, "_dropout_seed", lambda seed, step, part: 0)
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    fit(model, task, OPTIMISE, workspace(tmp_path / "killed"))
+    assert digest(model) != undisturbed[0]
+
+
+def test_the_loss_falls_on_text_that_repeats(
+    tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    optimise = OPTIMISE.model_copy(update={"steps": 80})
+    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    history = fit(model, task, optimise, workspace(tmp_path / "long")).history
+    first, last = history[0]["masked_loss"], history[-1]["masked_loss"]
+    assert last < first - 1  # from ln(vocabulary) = 4.0 towards ln(words of one kind) = 1.8
+
+
+class Line:
+    """Rows are numbers x, the figure is x times the one weight: every gradient is known by hand."""
+
+    objectives: Mapping[str, float] = {"product": 2.0}
+    num_rows = 3
+
+    def __init__(self, values: list[list[float]]) -> None:
+        self._values = values
+
+    def batches(self, step: int) -> list[Batch]:
+        return [
+            Batch({"x": torch.tensor(part)}, {"product": len(part)}, tuple(range(len(part))), 1)
+            for part in self._values
+        ]
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"product": (model.weight * batch.tensors["x"]).sum()}
+
+
+class Weight(torch.nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = torch.nn.Parameter(torch.tensor([[5.0]]))
+
+
+@pytest.fixture
+def weight(tokenizer_folder: Path, tokens_folder: Path) -> Weight:
+    return Weight(masked_lm(tokenizer_folder, tokens_folder)[0].config)
+
+
+def test_the_loss_is_the_mean_over_the_whole_batch_not_of_its_parts(
+    weight: Weight, tmp_path: Path
+) -> None:
+    optimise = Optimise(steps=1, learning_rate=1e-3, warmup=0, weight_decay=0, clip=100)
+    history = fit(weight, Line([[1.0], [2.0, 6.0]]), optimise, workspace(tmp_path / "w")).history
+    assert history[0]["product"] == pytest.approx(5 * (1 + 2 + 6) / 3)
+    assert history[0]["loss"] == pytest.approx(2 * 15)
+    gradient = weight.weight.grad
+    assert gradient is not None
+    assert float(gradient) == pytest.approx(2 * 3)
+    # Adam's first step is the rate in the gradient's direction, whatever its size.
+    assert weight.weight.item() == pytest.approx(5 - 1e-3, abs=1e-6)
+
+
+def test_a_part_without_rows_changes_nothing(weight: Weight, tmp_path: Path) -> None:
+    optimise = Optimise(steps=1, warmup=0, weight_decay=0, clip=100)
+    history = fit(weight, Line([[4.0], []]), optimise, workspace(tmp_path / "w")).history
+    assert history[0]["product"] == 20
+
+
+def test_gradients_are_scaled_down_to_the_largest_norm(weight: Weight) -> None:
+    gradients = loop.Gradients(weight)
+    assert weight.weight.grad is not None
+    weight.weight.grad.fill_(8)
+    assert gradients.clip(2.0) == 8
+    assert float(weight.weight.grad) == 2
+    assert gradients.clip(2.0) == 2
+    assert float(weight.weight.grad) == 2
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_the_step(
+    bad: float, weight: Weight, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"step 1: loss (nan|inf).*rows are \[0, 0, 1\]"):
+        fit(weight, Line([[1.0], [2.0, bad]]), Optimise(steps=3), workspace(tmp_path / "w"))
+    assert weight.weight.item() == 5
+
+
+def test_progress_ends_with_the_last_step(weight: Weight, tmp_path: Path) -> None:
+    import json
+
+    out = workspace(tmp_path / "w")
+    fit(weight, Line([[1.0], [2.0]]), Optimise(steps=3), out)
+    points = json.loads(out.read(".progress.json"))
+    assert [point["step"] for point in points] == [1, 2, 3]
+    assert {"step", "loss", "learning_rate", "tokens", "tokens_per_s", "mfu"} <= points[-1].keys()
+
+
+def test_biases_and_norms_do_not_decay(weight: Weight) -> None:
+    weight.bias = torch.nn.Parameter(torch.zeros(3))
+    groups = loop.adamw(weight, OPTIMISE).param_groups
+    decayed = [[p.ndim for p in group["params"]] for group in groups]
+    assert (decayed, [group["weight_decay"] for group in groups]) == ([[2], [1]], [0.01, 0.0])
+
+
+def test_a_classifier_head_is_named_by_its_labels() -> None:
+    model = build(SHAPE, Vocabulary(50, 0), Labels(["bird", "fish"]), 0)
+    assert model.config.id2label == {0: "bird", 1: "fish"}

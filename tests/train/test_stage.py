@@ -1,0 +1,162 @@
+"""The train stage on Ray: from Tokens and from a Corpus to Models, the same whoever dies."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from pipelines.core.artifact import Artifact, commit
+from pipelines.core.config import Json
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.storage import Store
+from pipelines.core.workflow import Outcome, Step
+from pipelines.model.config import ModelConfig
+from pipelines.tasks.config import Classify, MaskedLM
+from pipelines.train import stage
+from pipelines.train.config import Optimise, TrainConfig
+from tests.train.conftest import corpus_part, texts
+
+SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32)
+OPTIMISE = Optimise(steps=30, batch_rows=8, learning_rate=1e-2, checkpoint_steps=10)
+PRETRAIN = TrainConfig(
+    data="@tokens", tokenizer="@vocab", model=SHAPE, task=MaskedLM(), optimise=OPTIMISE
+)
+TUNE = TrainConfig(
+    data="@corpus",
+    tokenizer="@vocab",
+    model=SHAPE,
+    task=Classify(max_length=16),
+    optimise=OPTIMISE.model_copy(update={"steps": 60}),
+    max_rows=100,
+)
+Committed = Callable[[str, Path], Artifact]
+
+
+@pytest.fixture
+def pretraining(
+    committed: Committed, tokenizer_folder: Path, tokens_folder: Path
+) -> dict[str, Artifact]:
+    return {
+        "data": committed("Tokens", tokens_folder),
+        "tokenizer": committed("Tokenizer", tokenizer_folder),
+    }
+
+
+@pytest.fixture
+def corpus(make_artifact: Callable[..., Artifact]) -> Artifact:
+    return make_artifact("Corpus", "corpus", {"data/part-00000.parquet": corpus_part(texts(200))})
+
+
+def files(step: Step) -> dict[str, bytes]:
+    names = [name for name in step.out.names() if not name.startswith(".")]
+    return {name: step.out.read(name) for name in names}
+
+
+def committed_model(step: Step, outcome: Outcome, folder: Path) -> Artifact:
+    facts = {"kind": "Model", "stage": "train", "name": "base", "fingerprint": "0" * 64}
+    facts |= {"identity": {}, "inputs": {}, "counts": outcome.counts}
+    return commit(step.out, Store.at(str(folder)), facts)
+
+
+@pytest.mark.ray
+def test_pretrain_then_fine_tune_gives_a_model_that_tells_the_labels_apart(
+    ray_local: None,
+    pretraining: dict[str, Artifact],
+    corpus: Artifact,
+    step_for: Callable[..., Step],
+    tmp_path: Path,
+) -> None:
+    points: list[Json] = []
+    step = replace(step_for(PRETRAIN, pretraining, "base"), report=points.append)
+    outcome = stage.make(PRETRAIN, step)
+    assert outcome.counts["steps"] == 30
+    assert points[-1]["step"] == 30
+    base = committed_model(step, outcome, tmp_path / "base")
+
+    tune = TUNE.model_copy(update={"tokenizer": None, "model": None, "start": "@base"})
+    step = step_for(tune, {"data": corpus, "start": base}, "tuned")
+    outcome = stage.make(tune, step)
+    assert outcome.counts["rows"] == 100
+    assert outcome.metrics["label_accuracy"] > 0.95  # the two kinds share no word
+    tuned = committed_model(step, outcome, tmp_path / "tuned")
+    model = AutoModelForSequenceClassification.from_pretrained(tuned.local())
+    assert model.config.id2label == {0: "bird", 1: "fish"}
+    assert len(json.loads(tuned.read("history.json"))) == 60
+
+
+def kill_a_worker(step: Step) -> None:
+    """SIGKILL one training process as soon as the first checkpoint is there."""
+    while not any(name.endswith("manifest.json") for name in step.out.names(".checkpoints")):
+        time.sleep(0.05)
+    for process in psutil.Process().children(recursive=True):
+        if "RayTrainWorker" in process.name() or "RayTrainWorker" in " ".join(process.cmdline()):
+            os.kill(process.pid, signal.SIGKILL)
+            return
+
+
+@pytest.mark.ray
+def test_a_worker_killed_in_training_changes_no_byte(
+    ray_local: None, pretraining: dict[str, Artifact], step_for: Callable[..., Step]
+) -> None:
+    longer = PRETRAIN.model_copy(
+        update={"optimise": OPTIMISE.model_copy(update={"steps": 400, "checkpoint_steps": 20})}
+    )
+    undisturbed = step_for(longer, pretraining, "undisturbed")
+    alone = undisturbed.placement.model_copy(update={"workers": 1})
+    undisturbed = replace(undisturbed, placement=alone)
+    stage.make(longer, undisturbed)
+    killed = step_for(longer, pretraining, "killed")
+    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    killer.start()
+    stage.make(longer, killed)
+    killer.join(timeout=1)
+    assert not killer.is_alive()
+    assert files(killed) == files(undisturbed)
+
+
+def test_tokens_of_another_vocabulary_are_refused(
+    pretraining: dict[str, Artifact], tiny_classifier: Artifact
+) -> None:
+    with pytest.raises(ConfigError, match=r"was encoded with \d+ entries, the tokenizer .* has 45"):
+        stage.check(PRETRAIN, pretraining | {"tokenizer": tiny_classifier})
+
+
+def test_a_task_refuses_data_of_the_wrong_kind(
+    pretraining: dict[str, Artifact], corpus: Artifact
+) -> None:
+    with pytest.raises(ConfigError, match="is a Corpus .* learns from a Tokens"):
+        stage.check(PRETRAIN, pretraining | {"data": corpus})
+
+
+def test_rows_longer_than_the_model_are_refused(
+    pretraining: dict[str, Artifact], tiny_classifier: Artifact, corpus: Artifact
+) -> None:
+    short = PRETRAIN.model_copy(update={"model": SHAPE.model_copy(update={"max_length": 8})})
+    with pytest.raises(ConfigError, match="rows of 16 tokens do not fit the model's 8 positions"):
+        stage.check(short, pretraining)
+    started = TrainConfig(data="@c", start="@m", task=Classify(max_length=65), optimise=OPTIMISE)
+    with pytest.raises(ConfigError, match="rows of 65 tokens do not fit the model's 64 positions"):
+        stage.check(started, {"data": corpus, "start": tiny_classifier})
+
+
+def test_one_label_alone_cannot_be_learnt(
+    make_artifact: Callable[..., Artifact],
+    committed: Committed,
+    tokenizer_folder: Path,
+    step_for: Callable[..., Step],
+) -> None:
+    part = corpus_part([("bird", "air flies wing")] * 3)
+    inputs = {
+        "data": make_artifact("Corpus", "corpus", {"data/part-00000.parquet": part}),
+        "tokenizer": committed("Tokenizer", tokenizer_folder),
+    }
+    with pytest.raises(DataError, match="3 rows all have the label 'bird'"):
+        stage.make(TUNE, step_for(TUNE, inputs))
