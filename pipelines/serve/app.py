@@ -86,13 +86,16 @@ class ClassifyResponse(BaseModel):
     data: list[Classified]
 
 
-def build_app(predict: Predict, card: ModelCard, config: ServeConfig) -> FastAPI:
+def build_app(
+    predict: Predict, card: ModelCard, config: ServeConfig, *, send_id: bool = True
+) -> FastAPI:
     """The application that answers with `predict`.
 
     Args:
         predict: the model; an `ApiError` it raises is the answer.
         card: names the model.
         config: the limits.
+        send_id: put `x-request-id` in every answer; False behind Ray's proxy, which does it too.
     """
     app = FastAPI(title=f"Rayline: {card.id}", docs_url=None, redoc_url=None)
     admission = Admission(config.max_in_flight)
@@ -116,16 +119,17 @@ def build_app(predict: Predict, card: ModelCard, config: ServeConfig) -> FastAPI
 
     app.add_exception_handler(ApiError, _answer)
     app.add_exception_handler(HTTPException, _answer)
-    app.add_middleware(Envelope, digest=card.digest)
+    app.add_middleware(Envelope, digest=card.digest, send_id=send_id)
     return app
 
 
 class Envelope:
     """Around every request: its id and the model's digest in the answer, one log line, no crash."""
 
-    def __init__(self, app: ASGIApp, digest: str) -> None:
+    def __init__(self, app: ASGIApp, digest: str, *, send_id: bool) -> None:
         self.app = app
         self.digest = digest
+        self.send_id = send_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -142,7 +146,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
+                if self.send_id:
+                    headers["x-request-id"] = request_id
                 headers["x-model-digest"] = self.digest
             await send(message)
 

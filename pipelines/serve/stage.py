@@ -78,7 +78,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application; Ray asks for it once the gateway runs."""
-        return build_app(self.predict, self._card, self._config)
+        return build_app(self.predict, self._card, self._config, send_id=False)
 
     async def predict(self, texts: list[str]) -> list[Json]:
         """What a replica predicts, from another replica if the first one dies.
