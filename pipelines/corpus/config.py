@@ -7,8 +7,7 @@ from pydantic import Field
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
 from pipelines.corpus.sources import Source
-
-PiiType = Literal["email", "phone", "ip", "card"]
+from pipelines.safety.pii import PiiType
 
 
 class NearDuplicates(Config):
@@ -31,7 +30,7 @@ class CorpusConfig(StageConfig):
         default="gopher@paper", description="versioned quality rule set"
     )
     min_words: int = Field(
-        default=50, ge=1, description="fewest words a document; 50 is gopher@paper's own"
+        default=50, ge=1, description="fewest words a document in gopher@paper, whose own is 50"
     )
     languages: tuple[str, ...] = Field(
         default=("en",), description="ISO 639-1 codes kept; empty keeps all"
@@ -39,7 +38,7 @@ class CorpusConfig(StageConfig):
     min_language_score: float = Field(
         default=0.65, ge=0, le=1, description="confidence below which the language is unknown"
     )
-    exact_duplicates: bool = Field(default=True, description="keep one of texts equal after cleaning")
+    exact_duplicates: bool = Field(default=True, description="keep one of equal texts")
     near_duplicates: NearDuplicates | None = Field(
         default=NearDuplicates(), description="None keeps near-duplicates"
     )

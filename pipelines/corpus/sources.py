@@ -1,10 +1,38 @@
-"""Where raw text comes from: settings of each source -> the files to read and their digests."""
+"""Where raw text comes from: settings of each source -> the files to read and their digests.
 
-from typing import Annotated, Literal
+A `RawFile` is named without its location, so the same files anywhere make the same corpus.
+"""
 
+import fnmatch
+import glob
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, assert_never
+from urllib.parse import urlsplit
+
+from pyarrow import fs
 from pydantic import Field
 
 from pipelines.core.config import Config, Location
+from pipelines.core.errors import DataError
+from pipelines.corpus import python_docs
+
+CHUNK = 1 << 20  # bytes read at a time when hashing
+Format = Literal["jsonl", "parquet", "text", "python"]
+
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".jsonl.zst": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".md": "text",
+    ".rst": "text",
+}
 
 
 class Files(Config):
@@ -25,7 +53,7 @@ class PythonDocs(Config):
     """Docstrings of installed packages: real text on any machine, labelled by package."""
 
     kind: Literal["python-docs"] = "python-docs"
-    packages: tuple[str, ...] = Field(description="import names of top-level packages; `stdlib` too")
+    packages: tuple[str, ...] = Field(description="import names of packages; `stdlib` too")
     max_files: int = Field(
         default=400, ge=1, description="source files read a package, the first in sorted order"
     )
@@ -34,6 +62,170 @@ class PythonDocs(Config):
 Source = Annotated[Files | PythonDocs, Field(discriminator="kind")]
 
 
+@dataclass(frozen=True)
+class RawFile:
+    """One file to read.
+
+    `name` is unique in the corpus and free of location; `text` and `label` are the fields that hold
+    them, except that the label of a Python file is `label` itself.
+    """
+
+    name: str
+    location: str
+    format: Format
+    size: int
+    text: str = "text"
+    label: str | None = None
+
+
+def expand(sources: tuple[Files | PythonDocs, ...]) -> list[RawFile]:
+    """The raw files of all sources, sorted by name.
+
+    Files that share a name are told apart by their path below the given folder, then by a number.
+
+    Raises:
+        DataError: a path matches nothing, a suffix is unknown, or a package is not installed.
+    """
+    found: list[tuple[RawFile, str]] = []
+    for source in sources:
+        match source:
+            case Files():
+                found += [pair for path in source.paths for pair in _files(source, path)]
+            case PythonDocs():
+                found += [(raw, raw.name) for raw in _modules(source)]
+            case _:
+                assert_never(source)
+    return sorted(_unique(found), key=lambda raw: raw.name)
+
+
 def digests(sources: tuple[Files | PythonDocs, ...]) -> dict[str, str]:
-    """SHA-256 of every raw file, by a name free of location."""
-    raise NotImplementedError
+    """Hex SHA-256 of every raw file by its name; of a package by `python-docs/<package>`.
+
+    A package's digest covers the paths and sizes of the files chosen, and the Python version, whose
+    parser reads them. A remote file's covers its size and time of change, as listed: it is not
+    downloaded to plan a run.
+
+    Raises:
+        DataError: a path matches nothing.
+    """
+    named: dict[str, str] = {}
+    listings: dict[str, list[str]] = {}
+    for raw in expand(sources):
+        if raw.format == "python":
+            listings.setdefault(f"python-docs/{raw.label}", []).append(f"{raw.name}\0{raw.size}")
+        else:
+            named[raw.name] = _digest(raw)
+    for name, listing in listings.items():
+        text = "\n".join([python_docs.PARSER, *listing])
+        named[name] = hashlib.sha256(text.encode()).hexdigest()
+    return named
+
+
+def filesystem(location: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path in it.
+
+    Raises:
+        DataError: the URI names no file system that can be reached.
+    """
+    if "://" not in location:
+        return fs.LocalFileSystem(), os.path.abspath(location)
+    try:
+        system, path = fs.FileSystem.from_uri(location)
+    except (ValueError, OSError, ImportError) as error:
+        raise DataError(
+            f"{location}: not a usable location: {error}; expected a path, hf://datasets/..., "
+            "s3://bucket/prefix or gs://bucket/prefix, with credentials in the environment"
+        ) from error
+    return system, path
+
+
+def _files(source: Files, path: str) -> Iterator[tuple[RawFile, str]]:
+    """Each file that `path` names, with its path below the folder given."""
+    base, pattern = _base(path)
+    matches = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
+    if not matches:
+        raise DataError(f"{path}: no such file; give an existing file, folder or glob pattern")
+    root = filesystem(base)[1].rstrip("/")
+    for info in sorted(matches, key=lambda info: info.path):
+        relative = info.path.removeprefix(root).lstrip("/") or info.base_name
+        kind = source.format if source.format != "auto" else _format(info.base_name)
+        if kind is None and (pattern or relative != info.base_name or info.path != root):
+            continue  # a folder or pattern may hold other files, such as a README.html
+        if kind is None:
+            raise DataError(
+                f"{path}: unknown suffix; expected one of {', '.join(SUFFIXES)}, or set format"
+            )
+        location = _location(path, info.path)
+        yield (
+            RawFile(info.base_name, location, kind, info.size, source.text, source.label),
+            relative,
+        )
+
+
+def _base(path: str) -> tuple[str, str]:
+    """A path cut before its first wildcard: (folder, pattern); no pattern if it has none."""
+    bare, mark, query = path.partition("?") if "://" in path else (path, "", "")
+    if not glob.has_magic(bare):
+        return path, ""
+    fixed = re.split(r"[*?\[]", bare, maxsplit=1)[0].rpartition("/")[0]
+    return (fixed or ".") + mark + query, bare[len(fixed) :].lstrip("/")
+
+
+def _listing(base: str) -> list[fs.FileInfo]:
+    """The file at `base`, or all files below it that are not hidden."""
+    system, path = filesystem(base)
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.File:
+        return [info]
+    inside = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    return [
+        info
+        for info in inside
+        if info.type == fs.FileType.File and "/." not in info.path.removeprefix(path.rstrip("/"))
+    ]
+
+
+def _matches(pattern: str, path: str, base: str) -> bool:
+    relative = path.removeprefix(filesystem(base)[1].rstrip("/")).lstrip("/")
+    if "**" in pattern:
+        return fnmatch.fnmatchcase(relative, pattern.replace("**/", "*"))
+    return relative.count("/") == pattern.count("/") and fnmatch.fnmatchcase(relative, pattern)
+
+
+def _format(name: str) -> Format | None:
+    return next((SUFFIXES[suffix] for suffix in SUFFIXES if name.endswith(suffix)), None)
+
+
+def _location(given: str, path: str) -> str:
+    """The location of a listed path, in the scheme (and with the query) of the one given."""
+    if "://" not in given:
+        return path
+    parts = urlsplit(given)
+    return f"{parts.scheme}://{path.lstrip('/')}" + (f"?{parts.query}" if parts.query else "")
+
+
+def _modules(source: PythonDocs) -> Iterator[RawFile]:
+    for package in source.packages:
+        for module in python_docs.modules(package, source.max_files):
+            yield RawFile(module.name, module.path, "python", module.size, label=package)
+
+
+def _unique(found: list[tuple[RawFile, str]]) -> Iterator[RawFile]:
+    basenames = Counter(raw.name for raw, _ in found)
+    used: Counter[str] = Counter()
+    for raw, relative in found:
+        name = raw.name if basenames[raw.name] == 1 else relative
+        used[name] += 1
+        yield replace(raw, name=name if used[name] == 1 else f"{name}~{used[name]}")
+
+
+def _digest(raw: RawFile) -> str:
+    digest = hashlib.sha256()
+    system, path = filesystem(raw.location)
+    if "://" in raw.location:
+        info = system.get_file_info(path)
+        return hashlib.sha256(f"{info.size}\0{info.mtime_ns}".encode()).hexdigest()
+    with system.open_input_file(path) as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,202 @@
+"""Raw files -> Corpus, on Ray Data.
+
+Two passes over the text, each one task a part. The first reads, cleans, judges, masks and hashes;
+between them duplicates are found from the hashes alone (the text of candidate pairs is looked at
+again to verify them); the second writes what stays, what was left out and why. A part depends on
+the settings and the files alone, and one that is written already is skipped, so neither the number
+of CPUs nor a kill changes a byte.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.workflow import Outcome, Step
+from pipelines.corpus import dedup, readers, schema
+from pipelines.corpus.config import CorpusConfig, NearDuplicates
+from pipelines.corpus.readers import Slice, slices
+from pipelines.corpus.refine import refined, split
+from pipelines.corpus.report import counts, summary
+from pipelines.corpus.sources import RawFile, expand
+
+Row = dict[str, Any]
+Cut = tuple[int, int, int, bool]  # a slice without its file: row, rows, offset, last
+SLICES, MERGED = ".work/slices.json", ".work/merged.parquet"
+
+
+def make(config: CorpusConfig, step: Step) -> Outcome:
+    """The corpus: `data/`, `rejected/`, `quarantine/` and `report.json`.
+
+    Raises:
+        DataError: nothing is kept, or a document is unaccounted for.
+    """
+    clock = time.perf_counter()
+    parts = _parts(expand(config.sources), config.shard_docs, step.out)
+    count = len(parts)
+    _spread(partial(_first_pass, config, parts, step.out), count, step, 0)
+    if not step.out.exists(MERGED):
+        merges = _merges(config, step.out, count)
+        step.out.write(MERGED, schema.parquet(merges, schema.MERGED))
+    _spread(partial(_second_pass, config, step.out), count, step, count)
+    report = summary(step.out)
+    step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
+    rate = report["read"] / (time.perf_counter() - clock)
+    return Outcome(counts=counts(report), measured={"documents_per_s": rate})
+
+
+def _spread(function: Callable[[Row], Row], count: int, step: Step, done: int) -> None:
+    """Run `function` for every part, one Ray task each, and report progress."""
+    tasks = ray.data.range(count, override_num_blocks=count).map(function)
+    documents = 0
+    for number, row in enumerate(tasks.iter_rows(), done + 1):
+        documents += row["documents"]
+        step.report({"step": number, "steps": 2 * count, "documents": documents})
+
+
+def _parts(raws: list[RawFile], rows: int, out: Workspace) -> list[list[Slice]]:
+    """The files, in order, cut and grouped into parts of about `rows` documents."""
+    if not out.exists(SLICES):
+        out.write(SLICES, json.dumps(_cuts(raws, rows)).encode())
+    parts: list[list[Slice]] = [[]]
+    filled = 0
+    for raw, cuts in zip(raws, json.loads(out.read(SLICES)), strict=True):
+        for row, length, offset, last in cuts:
+            if filled and filled + length > rows:
+                parts.append([])
+                filled = 0
+            parts[-1].append(Slice(raw, row, length, offset, last))
+            filled += length
+    return parts
+
+
+def _cuts(raws: list[RawFile], rows: int) -> list[list[Cut]]:
+    """The slices of every file; files that must be looked into are, in parallel."""
+    looked_into = [number for number, raw in enumerate(raws) if raw.format in ("jsonl", "parquet")]
+    found: dict[int, list[Cut]] = {}
+    if looked_into:
+        tasks = ray.data.from_items(looked_into, override_num_blocks=len(looked_into))
+        for row in tasks.map(partial(_cut_one, raws, rows)).iter_rows():
+            found[row["number"]] = json.loads(row["cuts"])
+    return [found.get(number) or _cut(raw, rows) for number, raw in enumerate(raws)]
+
+
+def _cut_one(raws: list[RawFile], rows: int, item: Row) -> Row:
+    return {"number": item["item"], "cuts": json.dumps(_cut(raws[item["item"]], rows))}
+
+
+def _cut(raw: RawFile, rows: int) -> list[Cut]:
+    return [(part.row, part.rows, part.offset, part.last) for part in slices(raw, rows)]
+
+
+def _first_pass(config: CorpusConfig, parts: list[list[Slice]], out: Workspace, item: Row) -> Row:
+    """Read and judge the documents of one part."""
+    name = schema.part(schema.WORK, item["id"])
+    if out.exists(name):
+        return {"documents": schema.read(out.read(name), ["row"]).num_rows}
+    words = dedup.Words()
+    rows = [
+        refined(config, document, words)
+        for part in parts[item["id"]]
+        for document in readers.documents(part)
+    ]
+    out.write(name, schema.parquet(rows, schema.WORKING))
+    return {"documents": len(rows)}
+
+
+def _merges(config: CorpusConfig, out: Workspace, count: int) -> list[Row]:
+    """Rows of `schema.MERGED`: every candidate that repeats one that stays."""
+    columns = ["source", "row", "fingerprint", "bands"]
+    table = pa.concat_tables(_candidates(out, part, columns) for part in range(count))
+    merges: list[dedup.Merge] = []
+    if config.exact_duplicates:
+        merges += dedup.exact_merges(table["fingerprint"].to_pylist())
+    if config.near_duplicates:
+        merges += _near(config.near_duplicates, out, table, {merge.removed for merge in merges})
+    return [
+        {
+            "part": table["part"][merge.removed].as_py(),
+            "index": table["index"][merge.removed].as_py(),
+            "into": f"{table['source'][merge.kept]}:{table['row'][merge.kept]}",
+            "jaccard": merge.jaccard,
+            "exact": merge.exact,
+        }
+        for merge in sorted(merges, key=lambda merge: merge.removed)
+    ]
+
+
+def _near(
+    near: NearDuplicates, out: Workspace, table: pa.Table, gone: set[int]
+) -> list[dedup.Merge]:
+    """Near-duplicates among the candidates that are not `gone` already."""
+    left = np.array([place for place in range(table.num_rows) if place not in gone], np.int64)
+    buckets = _matrix(table["bands"], near.bands)
+    positions = left[dedup.candidates(buckets[left])]
+    parts, indexes = (table[name].take(positions).to_numpy() for name in ("part", "index"))
+    items = [
+        {"part": part, "index": indexes[parts == part], "position": positions[parts == part]}
+        for part in np.unique(parts).tolist()
+    ]
+    if not items:
+        return []
+    tasks = ray.data.from_items(items, override_num_blocks=len(items))
+    shingles = {
+        row["position"]: np.frombuffer(row["shingles"], np.uint64)
+        for row in tasks.flat_map(partial(_shingled, near.ngram, out)).iter_rows()
+    }
+    by_position = {position: buckets[position] for position in positions.tolist()}
+    return dedup.near_merges(by_position, shingles, near.threshold)
+
+
+def _shingled(ngram: int, out: Workspace, item: Row) -> Iterator[Row]:
+    """The shingles of the texts at some rows of a working part, to verify candidate pairs."""
+    texts = schema.read(out.read(schema.part(schema.WORK, item["part"])), ["text"])["text"]
+    words = dedup.Words()
+    for index, position in zip(item["index"].tolist(), item["position"].tolist(), strict=True):
+        shingles = dedup.shingles(texts[index].as_py(), ngram, words)
+        yield {"position": position, "shingles": shingles.tobytes()}
+
+
+def _candidates(out: Workspace, part: int, columns: list[str]) -> pa.Table:
+    """The candidates of a working part, with their `part` and their `index` in it."""
+    table = schema.read(out.read(schema.part(schema.WORK, part)), ["status", *columns])
+    index = pa.array(range(table.num_rows), pa.int64())
+    table = table.append_column("index", index)
+    table = table.append_column("part", pa.array([part] * table.num_rows, pa.int64()))
+    return table.filter(pc.equal(table["status"], "candidate"))
+
+
+def _matrix(lists: pa.ChunkedArray, width: int) -> dedup.Hashes:
+    """Lists of `width` hashes as one array (texts, width)."""
+    return np.asarray(pc.list_flatten(lists).to_numpy(), np.uint64).reshape(-1, width)
+
+
+def _second_pass(config: CorpusConfig, out: Workspace, item: Row) -> Row:
+    """Write one part's kept, rejected and quarantined records."""
+    part = item["id"]
+    table = schema.read(out.read(schema.part(schema.WORK, part)))
+    merges = schema.read(out.read(MERGED)).filter(pc.field("part") == part).to_pylist()
+    merged = {merge["index"]: merge for merge in merges}
+    kept, rejected, quarantined = [], [], []
+    for index, row in enumerate(table.to_pylist()):
+        row["id"] = f"{row['source']}:{row['row']}"
+        if row["status"] == "quarantined":
+            quarantined.append(row)
+        elif index in merged:
+            reason = "merged:exact" if merged[index]["exact"] else "merged:near"
+            rejected.append(row | merged[index] | {"reason": reason})
+        elif row["status"] == "rejected":
+            rejected.append(row)
+        else:
+            kept.append(row | {"split": split(row["text"], config.holdout)})
+    out.write(schema.part("data", part), schema.parquet(kept, schema.DATA))
+    out.write(schema.part("rejected", part), schema.parquet(rejected, schema.REJECTED))
+    out.write(schema.part("quarantine", part), schema.parquet(quarantined, schema.QUARANTINE))
+    return {"documents": table.num_rows}
