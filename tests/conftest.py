@@ -59,6 +59,33 @@ def make_artifact(tmp_path: Path) -> Callable[..., Artifact]:
 
 
 @pytest.fixture
+def make_corpus(make_artifact: Callable[..., Artifact]) -> Callable[..., Artifact]:
+    """Commit a Corpus of rows (text, label, split): `make_corpus([("a b", "no", "test")])`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def make(rows: list[tuple[str, str | None, str]], name: str = "corpus") -> Artifact:
+        texts, labels, splits = zip(*rows, strict=True)
+        table = pa.table(
+            {
+                "id": [f"made.jsonl:{row}" for row in range(len(rows))],
+                "text": texts,
+                "label": pa.array(labels, pa.string()),
+                "language": ["en"] * len(rows),
+                "split": splits,
+                "source": ["made.jsonl"] * len(rows),
+                "row": range(len(rows)),
+            }
+        )
+        stream = pa.BufferOutputStream()
+        pq.write_table(table, stream)
+        files = {"data/part-00000.parquet": stream.getvalue().to_pybytes()}
+        return make_artifact("Corpus", "corpus", files, name=name)
+
+    return make
+
+
+@pytest.fixture
 def step_for(tmp_path: Path) -> Callable[..., Step]:
     """A Step with given inputs and a fresh (or the same, by name) workspace."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.storage import scratch
-from pipelines.engines.convert import Precision, to_tflite
+from pipelines.engines.convert import to_int8, to_tflite
 from pipelines.engines.litert import FILE, LiteRTEngine
 from pipelines.engines.predictor import BUNDLE, Bundle, Floats, Predictor, describe, load
 from pipelines.engines.timing import median_ms
@@ -29,7 +29,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class _Cost:
+class Cost:
     """Of one model: weights, megabytes on disk, median milliseconds a text of `LENGTH` tokens."""
 
     parameters: int
@@ -41,21 +41,22 @@ class _Cost:
 def measure(
     before: Path,
     after: Path,
-    precision: Precision,
     texts: Sequence[str],
     labels: Sequence[str | None],
+    *,
+    int8: bool,
 ) -> Measurement:
     """Compare two Model folders.
 
     Args:
-        before: the model as it was, exported in float32.
+        before: the model as it was; its file is float32.
         after: the compressed one.
-        precision: that `after` is exported in.
         texts: judge rows.
         labels: their labels; where none is known the row tells of agreement only.
+        int8: whether the matrices in the file of `after` take 8 bits.
     """
     teacher, student = load(before), load(after)
-    old, new = cost(teacher, "float32"), cost(student, precision)
+    old, new = cost(teacher, int8=False), cost(student, int8=int8)
     metrics = quality(teacher, student, texts, labels) | {
         "teacher_parameters": old.parameters,
         "parameters": new.parameters,
@@ -86,19 +87,21 @@ def quality(
     return figures
 
 
-def cost(predictor: Predictor, precision: Precision) -> _Cost:
-    """What a classifier weighs and takes, as a LiteRT file of `precision` and in torch."""
+def cost(predictor: Predictor, *, int8: bool) -> Cost:
+    """What a classifier weighs and takes, as a LiteRT file and in torch."""
     engine = predictor.engine
     assert isinstance(engine, TorchEngine)
     length = min(LENGTH, predictor.max_length)
     ids = [[(place % 5) + engine.pad_id + 1 for place in range(length)]]
     with scratch() as name:
         folder = Path(name)
-        to_tflite(engine, (length,), precision, folder / FILE)
+        to_tflite(engine, (length,), folder / FILE)
+        if int8:
+            to_int8(folder / FILE, folder / FILE)
         facts = Bundle("tflite", predictor.labels, length, engine.pad_id)
         (folder / BUNDLE).write_bytes(describe(facts))
         exported = LiteRTEngine(folder)
-        return _Cost(
+        return Cost(
             parameters=sum(weight.numel() for weight in engine.model.parameters()),
             size_mb=(folder / FILE).stat().st_size / 1e6,
             engine_ms=median_ms(exported.logits, [ids]),

@@ -12,7 +12,6 @@ from pipelines.compress.quantize import quantize
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
-from pipelines.engines.convert import Precision
 from pipelines.tasks.classify import select
 
 
@@ -23,16 +22,15 @@ def make(config: CompressConfig, step: Step) -> Outcome:
         ArtifactError: the model is no classifier, or is broken.
         DataError: the corpus has no row in a split.
     """
-    precision: Precision
     match config.method:
         case Quantize():
-            made, precision = _quantise(step), "int8"
+            made = _quantise(step)
         case Distill():
-            made, precision = distill(config, step), "float32"
+            made = distill(config, step)
         case other:
             assert_never(other)
     task = ray.remote(num_cpus=1)(_measure)
-    found: Measurement = ray.get(task.remote(config, dict(step.inputs), step.out, precision))
+    found: Measurement = ray.get(task.remote(config, dict(step.inputs), step.out))
     return Outcome(
         counts=made.counts,
         metrics=made.metrics | found.metrics,
@@ -51,13 +49,12 @@ def _quantise(step: Step) -> Outcome:
     )
 
 
-def _measure(
-    config: CompressConfig, inputs: dict[str, Artifact], out: Workspace, precision: Precision
-) -> Measurement:
+def _measure(config: CompressConfig, inputs: dict[str, Artifact], out: Workspace) -> Measurement:
     """Runs in a Ray worker, because the converters are noisy and take gigabytes."""
     rows = select(inputs["data"].local(), config.judge_split, config.judge_rows)
     with scratch() as folder:
         names = [name for name in out.names() if not name.startswith(".")]
         out.store.download(names, Path(folder))
         texts, labels = rows["text"].to_pylist(), rows["label"].to_pylist()
-        return measure(inputs["model"].local(), Path(folder), precision, texts, labels)
+        int8 = isinstance(config.method, Quantize)
+        return measure(inputs["model"].local(), Path(folder), texts, labels, int8=int8)

@@ -3,23 +3,15 @@
 Both take one input, int32 `ids` (B, T) padded with the model's padding id, and give logits (B, L).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
-from pipelines.core.storage import scratch
 from pipelines.engines.quiet import quiet
 from pipelines.engines.torch_engine import TorchEngine
 
 MASKED = -1e4  # finite: transformers' own -3.4e38 destroys the ranges of int8 activations
-
-Precision = Literal["float32", "int8", "int8-dynamic"]
-"""Of a `.tflite`: float32; 8-bit matrices computed in float32; 8-bit matrices computed in int8.
-
-The second is exact on weights that lie on the int8 grid, and as fast as float32. The third is 3.5
-times faster where the CPU has int8 dot products (VNNI, ARM) and 5-16 % slower where it has not.
-"""
 
 
 class IdsToLogits(torch.nn.Module):
@@ -46,17 +38,36 @@ class IdsToLogits(torch.nn.Module):
         return logits_BL
 
 
-def to_tflite(
-    engine: TorchEngine, lengths: tuple[int, ...], precision: Precision, target: Path
-) -> None:
-    """Write the classifier of `engine` to `target` with a signature `s<length>` for each length."""
-    with quiet(), scratch() as folder:
-        plain = Path(folder) / "plain.tflite"
-        _traced(engine, lengths).export(str(plain))
-        if precision == "float32":
-            target.write_bytes(plain.read_bytes())
-        else:
-            _quantised(plain, precision).export_model(str(target), overwrite=True)
+def to_tflite(engine: TorchEngine, lengths: Sequence[int], target: Path) -> None:
+    """Write the classifier of `engine` to `target`, a signature `s<length>` for each length."""
+    with quiet():
+        import litert_torch  # 6 s
+
+        module = IdsToLogits(engine.model, engine.pad_id).eval()
+        converter = litert_torch.Converter()
+        for length in sorted(lengths):
+            sample = {"ids": torch.ones(1, length, dtype=torch.int32)}
+            converter = converter.signature(f"s{length}", module, sample_kwargs=sample)
+        converter.convert().export(str(target))
+
+
+def to_int8(source: Path, target: Path, *, compute: bool = False) -> None:
+    """Write the float32 `.tflite` at `source` to `target` with its matrices in 8 bits.
+
+    Args:
+        source: as `to_tflite` wrote it.
+        target: exact if the weights lie on the int8 grid (`compress/quantize.py`).
+        compute: also compute in int8, with a scale for each activation row. BERT-base ran 3.5 times
+            faster so on a CPU with 8-bit dot products (VNNI); without them, small ones ran 5-16 %
+            slower, while 8-bit matrices that are computed in float32 cost no time at all.
+    """
+    with quiet():
+        from ai_edge_quantizer import quantizer, recipe
+
+        chosen = recipe.dynamic_wi8_afp32 if compute else recipe.weight_only_wi8_afp32
+        quantiser = quantizer.Quantizer(str(source))
+        quantiser.load_quantization_recipe(chosen())
+        quantiser.quantize().export_model(str(target), overwrite=True)
 
 
 def to_onnx(engine: TorchEngine, opset: int, target: Path) -> None:
@@ -74,25 +85,3 @@ def to_onnx(engine: TorchEngine, opset: int, target: Path) -> None:
             external_data=False,
             dynamo=True,
         )
-
-
-def _traced(engine: TorchEngine, lengths: tuple[int, ...]) -> Any:
-    import litert_torch  # 6 s
-
-    module = IdsToLogits(engine.model, engine.pad_id).eval()
-    converter = litert_torch.Converter()
-    for length in sorted(lengths):
-        sample = {"ids": torch.ones(1, length, dtype=torch.int32)}
-        converter = converter.signature(f"s{length}", module, sample_kwargs=sample)
-    return converter.convert()
-
-
-def _quantised(plain: Path, precision: Precision) -> Any:
-    from ai_edge_quantizer import quantizer, recipe
-
-    weights_only = precision == "int8"
-    quantiser = quantizer.Quantizer(str(plain))
-    quantiser.load_quantization_recipe(
-        recipe.weight_only_wi8_afp32() if weights_only else recipe.dynamic_wi8_afp32()
-    )
-    return quantiser.quantize()

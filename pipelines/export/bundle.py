@@ -8,7 +8,7 @@ from typing import assert_never
 from pipelines.core.config import Json
 from pipelines.core.errors import ArtifactError
 from pipelines.engines import litert, onnx
-from pipelines.engines.convert import Precision, to_onnx, to_tflite
+from pipelines.engines.convert import to_int8, to_onnx, to_tflite
 from pipelines.engines.predictor import BUNDLE, Bundle, Predictor, describe, load
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.export.config import LiteRT, Onnx
@@ -74,17 +74,13 @@ def lengths(chosen: Format, engine: TorchEngine) -> tuple[int, ...]:
 def _convert(chosen: Format, engine: TorchEngine, target: Path) -> None:
     match chosen:
         case LiteRT():
-            to_tflite(engine, lengths(chosen, engine), _precision(chosen), target)
+            to_tflite(engine, lengths(chosen, engine), target)
+            if chosen.int8:
+                to_int8(target, target, compute=chosen.compute == "int8")
         case Onnx():
             to_onnx(engine, chosen.opset, target)
         case other:
             assert_never(other)
-
-
-def _precision(chosen: LiteRT) -> Precision:
-    if chosen.compute == "int8":
-        return "int8-dynamic"
-    return "int8" if chosen.int8 else "float32"
 
 
 def _details(chosen: Format, engine: TorchEngine, parity: Parity) -> Json:

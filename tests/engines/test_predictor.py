@@ -41,7 +41,9 @@ def test_each_text_gets_its_own_prediction_in_input_order(predictor):
     backwards = predictor.predict(TEXTS[::-1])[::-1]
     for one, two, three in zip(alone, together, backwards, strict=True):
         assert one.label == two.label == three.label
-        assert one.score == pytest.approx(two.score, abs=1e-5) == pytest.approx(three.score, abs=1e-5)
+        assert (
+            one.score == pytest.approx(two.score, abs=1e-5) == pytest.approx(three.score, abs=1e-5)
+        )
 
 
 def test_the_score_is_the_labels_probability(predictor):
@@ -100,7 +102,10 @@ def test_what_describes_a_bundle_reads_back(tmp_path):
     [
         ("{", "not a readable description"),
         ('{"format": "tflite"}', "labels"),
-        ('{"format": "pte", "labels": [], "max_length": 8, "pad_id": 0}', "expected tflite or onnx"),
+        (
+            '{"format": "pte", "labels": [], "max_length": 8, "pad_id": 0}',
+            "expected tflite or onnx",
+        ),
     ],
 )
 def test_a_broken_bundle_is_refused(tmp_path, text, reason):

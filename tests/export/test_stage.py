@@ -1,0 +1,37 @@
+"""Export on Ray makes a Bundle that runs alone, or refuses."""
+
+import pytest
+
+from pipelines.core.errors import ArtifactError
+from pipelines.engines.predictor import load
+from pipelines.export.config import ExportConfig, Onnx
+from pipelines.export.stage import make
+
+ROWS = [(f"a b {row}", "no", "train") for row in range(20)]
+
+
+@pytest.mark.ray
+def test_an_onnx_bundle_is_made_and_proven(
+    ray_local, tiny_classifier, make_corpus, step_for, tmp_path
+):
+    config = ExportConfig(model="@m", probe="@d", format=Onnx(), probe_rows=12)
+    step = step_for(config, {"model": tiny_classifier, "probe": make_corpus(ROWS)})
+    outcome = make(config, step)
+    assert outcome.counts == {"rows": 12}
+    assert outcome.metrics["max_logit_difference"] < 1e-4
+    assert outcome.metrics["agreement"] == 1
+    step.out.store.download(step.out.names(), tmp_path / "copy")
+    texts = [text for text, _, _ in ROWS]
+    expected = load(tiny_classifier.local()).predict(texts)
+    found = load(tmp_path / "copy").predict(texts)
+    assert [one.label for one in found] == [one.label for one in expected]
+
+
+@pytest.mark.ray
+def test_beyond_the_tolerance_the_stage_fails(ray_local, tiny_classifier, make_corpus, step_for):
+    config = ExportConfig(model="@m", probe="@d", format=Onnx(tolerance=1e-12))
+    step = step_for(config, {"model": tiny_classifier, "probe": make_corpus(ROWS)})
+    with pytest.raises(
+        ArtifactError, match=r"made.jsonl:\d+ a logit differs .* tolerance is 1e-12"
+    ):
+        make(config, step)
