@@ -169,7 +169,7 @@ def distributed(
         RaylineError: the function's own error, or that the group was lost too often.
     """
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     needed, have = workers, int(ray.cluster_resources().get("CPU", 0))
@@ -179,25 +179,23 @@ def distributed(
             f"give --workers {max(have, 1)} or add nodes"
         )
     gpu = ray.cluster_resources().get("GPU", 0) >= workers
-    trainer = TorchTrainer(
-        _settled,
-        train_loop_config={"function": function, "settings": settings},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-        torch_config=TorchConfig(timeout_s=300),
-        # Ray's own checkpoints are not used: ours are committed by the artifact protocol. A name
-        # used before would make Ray resume, or end at once, so each try has its own.
-        run_config=RunConfig(
-            name=f"{name}-{out.epoch}",
-            storage_path=f"{out.store.uri}/.ray",
-            failure_config=FailureConfig(max_failures=retries),
-        ),
-    )
+
+    def attempt(number: int) -> str:
+        trainer = TorchTrainer(
+            _settled,
+            train_loop_config={"function": function, "settings": settings},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+            torch_config=TorchConfig(timeout_s=300),
+            # Ray's own checkpoints are not used: ours are committed by the artifact protocol. A
+            # name used before would make Ray resume, or end at once, so each try has its own.
+            run_config=RunConfig(
+                name=f"{name}-{out.epoch}-{number}", storage_path=f"{out.store.uri}/.ray"
+            ),
+        )
+        return str(trainer.fit().return_value)
+
     with _followed(out, report):
-        try:
-            result = trainer.fit()
-        except Exception as error:
-            raise _cause(error, name) from error
-    outcome: Json = json.loads(result.return_value)
+        outcome: Json = json.loads(_persistently(attempt, name, retries))
     if "error" in outcome:
         raise RaylineError(outcome["error"])
     return outcome
@@ -214,13 +212,24 @@ def _settled(config: Json) -> str:
         return json.dumps({"error": str(error)})
 
 
-def _cause(error: Exception, name: str) -> RaylineError:
-    text = str(error).strip().splitlines()
-    last = text[-1] if text else type(error).__name__
-    return RaylineError(
-        f"{name}: the training processes failed and were not restarted again: {last}; what was "
-        "checkpointed is kept, and the same command continues from it"
-    )
+def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str:
+    """The first attempt's answer that comes.
+
+    Ray's own `max_failures` does not cover a process killed while the group starts, nor the death
+    of the Train controller, so the whole attempt is repeated.
+    """
+    for number in range(retries + 1):
+        try:
+            return attempt(number)
+        except Exception as error:
+            lost = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if number == retries:
+                raise RaylineError(
+                    f"{name}: its processes were lost {retries + 1} times: {lost}; what was "
+                    "checkpointed is kept, and the same command continues from it"
+                ) from error
+            log.warning("%s: its processes were lost (%s); starting them again", name, lost)
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 @contextlib.contextmanager
@@ -302,7 +311,7 @@ def follow_job(job: str, address: str, line: Callable[[str], None]) -> bool:
 
 
 def _start(placement: Placement) -> None:
-    """Start Ray on this machine, on loopback, with a token only this user can read."""
+    """Start Ray on this machine, with no dashboard and a token that only this user can read."""
     import ray
 
     ray.init(
@@ -312,7 +321,6 @@ def _start(placement: Placement) -> None:
         object_store_memory=OBJECT_STORE,
         log_to_driver=False,
         logging_level="warning",
-        _node_ip_address="127.0.0.1",
     )
     _keep_private(Path.home() / ".ray" / "auth_token")
     # With two Ray instances on one host, Train's placement-group cleaner needs to be told which.
