@@ -189,18 +189,22 @@ def open_artifact(location: str, kinds: tuple[str, ...] = ()) -> Artifact:
 
 def _unsealed(store: Store) -> Manifest:
     try:
-        data = json.loads(store.read(MANIFEST))
-        seal = data.pop("seal")
+        text = store.read(MANIFEST)
+        data = json.loads(text)
+        data.pop("seal")
         manifest = Manifest.model_validate(data)
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ArtifactError(f"{store.uri}: {MANIFEST} is torn or altered; {_REMEDY}") from None
-    if seal != _seal(data) or manifest.digest != digest_of(manifest.kind, manifest.files):
+    if text != _text(data) or manifest.digest != digest_of(manifest.kind, manifest.files):
         raise ArtifactError(f"{store.uri}: {MANIFEST} was altered; {_REMEDY}")
     return manifest
 
 
-def _seal(data: Json) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+def _text(data: Json) -> bytes:
+    """The very bytes of a manifest file: another digit that reads as the same float is a change."""
+    seal = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    sealed = data | {"seal": seal}
+    return json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
@@ -292,15 +296,14 @@ def commit(work: Workspace, target: Store, facts: Mapping[str, Any]) -> Artifact
     ]
     root = "" if target.is_local else "data"
     manifest = Manifest(files=files, digest=digest_of(facts["kind"], files), root=root, **facts)
-    data = manifest.model_dump()
-    text = json.dumps(data | {"seal": _seal(data)}, indent=1, sort_keys=True, ensure_ascii=False)
+    text = _text(manifest.model_dump())
     if target.is_local:
-        work.write(MANIFEST, text.encode())
+        work.write(MANIFEST, text)
         work.fence()
         _rename(Path(work.store.uri), Path(target.uri))
     else:
         work.fence()
-        target.write(MANIFEST, text.encode())
+        target.write(MANIFEST, text)
     _sweep(target.below(root))
     return Artifact(target, manifest)
 

@@ -94,7 +94,7 @@ def test_a_bad_value_is_shown_with_what_was_expected():
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(ConfigError, match="^here: data is required and not set$"):
+    with pytest.raises(ConfigError, match=r"^here: data is required and not set$"):
         parse(DrawConfig, {}, "here")
 
 

@@ -125,7 +125,7 @@ def test_find_takes_a_path_a_path_in_the_store_or_the_newest_of_a_step(shelf):
     assert lineage.find(old.uri, shelf.store).digest == old.digest
     assert lineage.find("corpus/docs-aaaaaaaa", shelf.store).digest == old.digest
     assert lineage.find("docs", shelf.store).digest == new.digest
-    with pytest.raises(ArtifactError, match="did you mean docs?"):
+    with pytest.raises(ArtifactError, match=r"did you mean docs\?"):
         lineage.find("dosc", shelf.store)
 
 
