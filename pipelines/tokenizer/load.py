@@ -1,35 +1,22 @@
-"""A Tokenizer folder -> a fast tokenizer; texts -> token ids that no text can forge.
-
-A document may hold the literal text `[SEP]` or `<|endoftext|>`. By default the `tokenizers` library
-turns that into the real special token, even with `add_special_tokens=False`: a forged boundary
-between documents. Everything in Rayline that encodes a text does it through `encode_texts`, where
-such text is ordinary text.
-"""
+"""A Tokenizer, Model or Bundle folder -> its transformers tokenizer, and texts' ids through it."""
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipelines.core.errors import ArtifactError
+from pipelines.tokenizer.encode import open_backend, plain_ids
 
 
 def open_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
-    """The tokenizer in a Tokenizer, Model or Bundle folder, set to encode special text as text.
+    """The tokenizer in a folder, set to encode special tokens' text as text.
 
     Raises:
         ArtifactError: the folder has no fast tokenizer.
     """
-    if not (Path(folder) / "tokenizer.json").is_file():
-        raise ArtifactError(
-            f"{folder}: no tokenizer.json, so there is no fast tokenizer here; expected the folder "
-            "of a Tokenizer, Model or Bundle"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(
+    open_backend(folder)  # transformers would take a missing one for a name on a hub
+    return AutoTokenizer.from_pretrained(
         str(folder), split_special_tokens=True, local_files_only=True
     )
-    _plain(tokenizer.backend_tokenizer)
-    return tokenizer
 
 
 def encode_texts(
@@ -39,22 +26,4 @@ def encode_texts(
 
     No text yields a special token's id but the unknown token's. May be called from several threads.
     """
-    encodings = _plain(tokenizer.backend_tokenizer).encode_batch_fast(
-        texts, add_special_tokens=False
-    )
-    return [encoding.ids[:max_length] for encoding in encodings]
-
-
-def _plain(backend: Tokenizer) -> Tokenizer:
-    """`backend` with truncation and padding off and special text split like any other.
-
-    Calling the transformers tokenizer may have set them otherwise. They are written only when
-    wrong, because a write while another thread encodes is an error.
-    """
-    if not backend.encode_special_tokens:
-        backend.encode_special_tokens = True
-    if backend.truncation is not None:
-        backend.no_truncation()
-    if backend.padding is not None:
-        backend.no_padding()
-    return backend
+    return plain_ids(tokenizer.backend_tokenizer, texts, max_length)

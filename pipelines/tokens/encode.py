@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
-from pipelines.tokenizer.load import encode_texts
+from pipelines.tokenizer.encode import plain_ids
 from pipelines.tokens.sentences import sentences
 
 SPECIAL_TOKENS = 3  # [CLS] A [SEP] B [SEP]
@@ -40,9 +40,7 @@ class Encoded:
         }
 
 
-def encode(
-    documents: Iterable[tuple[int, str]], tokenizer: PreTrainedTokenizerFast, length: int
-) -> Encoded:
+def encode(documents: Iterable[tuple[int, str]], tokenizer: Tokenizer, length: int) -> Encoded:
     """Rows of at most `length` tokens, special tokens among them, of numbered documents."""
     tokens, rows, starts = array("I"), array("q"), array("I")
     for number, ids in _encoded_sentences(documents, tokenizer):
@@ -79,12 +77,12 @@ def pack(ids: list[list[int]], room: int) -> list[list[list[int]]]:
 
 
 def _encoded_sentences(
-    documents: Iterable[tuple[int, str]], tokenizer: PreTrainedTokenizerFast
+    documents: Iterable[tuple[int, str]], tokenizer: Tokenizer
 ) -> Iterator[tuple[int, list[list[int]]]]:
     """Each document's number and its sentences' ids."""
     documents = iter(documents)
     while batch := list(itertools.islice(documents, BATCH)):
         split = [sentences(text) for _, text in batch]
-        ids = iter(encode_texts(tokenizer, list(itertools.chain.from_iterable(split))))
+        ids = iter(plain_ids(tokenizer, list(itertools.chain.from_iterable(split))))
         for (number, _), pieces in zip(batch, split, strict=True):
             yield number, list(itertools.islice(ids, len(pieces)))

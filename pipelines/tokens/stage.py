@@ -14,7 +14,7 @@ from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.config import Json
 from pipelines.core.errors import DataError
 from pipelines.core.workflow import Outcome, Step
-from pipelines.tokenizer.load import open_tokenizer
+from pipelines.tokenizer.encode import open_backend
 from pipelines.tokens import shards
 from pipelines.tokens.config import TokensConfig
 from pipelines.tokens.encode import encode
@@ -38,7 +38,7 @@ def make(config: TokensConfig, step: Step) -> Outcome:
             "nothing to encode; expected at least one document: check tokens.split; "
             "the corpus's report.json says what its rules removed"
         )
-    vocab_size = len(open_tokenizer(tokenizer.local()))
+    vocab_size = open_backend(tokenizer.local()).get_vocab_size()
     index = shards.index(
         counts, length=config.length, vocab_size=vocab_size, tokenizer=tokenizer.digest
     )
@@ -72,10 +72,10 @@ def _encode_part(
     number, finished = item["number"], f".counts/{item['number']:05d}.json"
     if not out.exists(finished):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray already has a task on every core
-        model = open_tokenizer(tokenizer.local())
+        model = open_backend(tokenizer.local())
         documents = _documents(corpus.read(item["part"]), config.split)
         encoded = encode(documents, model, config.length)
-        for name, data in shards.files(number, encoded, len(model)).items():
+        for name, data in shards.files(number, encoded, model.get_vocab_size()).items():
             out.write(name, data)
         out.write(finished, json.dumps(encoded.counts).encode())  # last: the shard is whole
     return {"number": number, **json.loads(out.read(finished))}

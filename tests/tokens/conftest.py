@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
 from pipelines.tokenizer.config import TokenizerConfig
-from pipelines.tokenizer.load import open_tokenizer
+from pipelines.tokenizer.encode import open_backend
 from pipelines.tokenizer.train import train
 
 TEXT = (
@@ -30,9 +30,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session", params=["wordpiece", "bpe"])
-def tokenizer(request: pytest.FixtureRequest, folders: dict[str, Path]) -> PreTrainedTokenizerFast:
+def tokenizer(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Tokenizer:
     """Each kind in turn."""
-    return open_tokenizer(folders[request.param])
+    return open_backend(folders[request.param])
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
-from pipelines.tokenizer.load import encode_texts
+from pipelines.tokenizer.encode import plain_ids
 from pipelines.tokens.encode import SPECIAL_TOKENS, encode, pack
 
 SENTENCES = st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=12)
@@ -38,7 +38,7 @@ def test_packing_keeps_every_token_in_order_and_no_row_overflows(
 
 
 def test_rows_hold_one_document_and_leave_room_for_the_special_tokens(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Tokenizer,
 ) -> None:
     documents = [(3, "The fox ran. The dog slept! " * 5), (4, ""), (9, "狐狸跑了。狗睡着了！" * 5)]
     encoded = encode(documents, tokenizer, length=16)
@@ -49,7 +49,7 @@ def test_rows_hold_one_document_and_leave_room_for_the_special_tokens(
         ends = encoded.rows[1:, 0][places == number]
         starts = encoded.rows[:-1, 0][places == number]
         found = encoded.tokens[starts[0] : ends[-1]].tolist() if len(starts) else []
-        pieces = encode_texts(tokenizer, [text])[0]
+        pieces = plain_ids(tokenizer, [text])[0]
         assert found == pieces  # none of these sentences is cut inside a word
     assert encoded.counts == {
         "documents": 2,
@@ -59,14 +59,14 @@ def test_rows_hold_one_document_and_leave_room_for_the_special_tokens(
     }
 
 
-def test_every_row_begins_with_a_sentence(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_every_row_begins_with_a_sentence(tokenizer: Tokenizer) -> None:
     encoded = encode([(0, "The fox ran. The dog slept! " * 20)], tokenizer, length=24)
     first = encoded.rows[:-1, 1]
     assert (encoded.sentences[first] == 0).all()
     assert len(encoded.sentences) > len(first)  # and has more than one
 
 
-def test_batches_do_not_show_in_the_rows(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_batches_do_not_show_in_the_rows(tokenizer: Tokenizer) -> None:
     """130 documents cross two batches of 64; each alone gives the same tokens."""
     documents = [(number, f"The fox ran {number} times. So!") for number in range(130)]
     together = encode(documents, tokenizer, length=32)

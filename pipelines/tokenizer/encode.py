@@ -1,0 +1,59 @@
+"""A folder's `tokenizer.json` -> texts' ids that no text can forge, without loading transformers.
+
+A document may hold the literal text `[SEP]` or `<|endoftext|>`. By default the `tokenizers` library
+turns that into the real special token, even with `add_special_tokens=False`: a forged boundary
+between documents. Everything in Rayline that encodes a text ends in `plain_ids`, where such text is
+ordinary text.
+
+Importing transformers imports torch and costs 4 s of CPU a process; tasks that only encode need
+neither.
+"""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from pipelines.core.errors import ArtifactError
+
+FILE = "tokenizer.json"
+
+
+def open_backend(folder: Path | str) -> Tokenizer:
+    """The `tokenizers` tokenizer of a Tokenizer, Model or Bundle folder.
+
+    Raises:
+        ArtifactError: the folder has no tokenizer.json.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder}: no {FILE}, so there is no fast tokenizer here; expected the folder of a "
+            "Tokenizer, Model or Bundle"
+        )
+    return _plain(Tokenizer.from_file(str(path)))
+
+
+def plain_ids(
+    backend: Tokenizer, texts: list[str], max_length: int | None = None
+) -> list[list[int]]:
+    """The ids of each text, without special tokens, the first `max_length` of them.
+
+    No text yields a special token's id but the unknown token's. May be called from several threads.
+    """
+    encodings = _plain(backend).encode_batch_fast(texts, add_special_tokens=False)
+    return [encoding.ids[:max_length] for encoding in encodings]
+
+
+def _plain(backend: Tokenizer) -> Tokenizer:
+    """`backend` with truncation and padding off and special text split like any other.
+
+    A call of the transformers tokenizer around it may have set them otherwise. They are written
+    only when wrong, because a write while another thread encodes is an error.
+    """
+    if not backend.encode_special_tokens:
+        backend.encode_special_tokens = True
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend
