@@ -12,6 +12,7 @@ import torch
 
 from pipelines.core.artifact import Artifact
 from pipelines.tokenizer.config import TokenizerConfig
+from pipelines.tokenizer.encode import open_backend
 from pipelines.tokenizer.train import train
 from pipelines.tokens import shards
 from pipelines.tokens.encode import encode
@@ -54,14 +55,13 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokens_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tokens of 60 documents in rows of at most 16."""
-    from pipelines.tokenizer.load import open_tokenizer
-
-    tokenizer = open_tokenizer(tokenizer_folder)
+    tokenizer = open_backend(tokenizer_folder)
+    size = tokenizer.get_vocab_size()
     encoded = encode([(n, text) for n, (_, text) in enumerate(texts(60))], tokenizer, 16)
     folder = tmp_path_factory.mktemp("tokens")
-    for name, data in shards.files(0, encoded, len(tokenizer)).items():
+    for name, data in shards.files(0, encoded, size).items():
         (folder / name).write_bytes(data)
-    index = shards.index([encoded.counts], length=16, vocab_size=len(tokenizer), tokenizer="0" * 64)
+    index = shards.index([encoded.counts], length=16, vocab_size=size, tokenizer="0" * 64)
     (folder / shards.INDEX).write_bytes(index)
     return folder
 

@@ -13,8 +13,7 @@ import psutil
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from pipelines.core.artifact import Artifact, commit
-from pipelines.core.config import Json
+from pipelines.core.artifact import Artifact, Json, commit
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
@@ -132,7 +131,7 @@ def test_tokens_of_another_vocabulary_are_refused(
 def test_a_task_refuses_data_of_the_wrong_kind(
     pretraining: dict[str, Artifact], corpus: Artifact
 ) -> None:
-    with pytest.raises(ConfigError, match="is a Corpus .* learns from a Tokens"):
+    with pytest.raises(ConfigError, match=r"is a Corpus .* learns from a Tokens"):
         stage.check(PRETRAIN, pretraining | {"data": corpus})
 
 
