@@ -8,7 +8,10 @@ from pipelines.core.config import Config
 class ServeConfig(Config):
     """Model | Bundle -> an autoscaled HTTP endpoint."""
 
-    host: str = Field(default="127.0.0.1", description="address bound")
+    host: str = Field(
+        default="127.0.0.1",
+        description="address bound; any but loopback is open to all who reach it: no key is asked",
+    )
     port: int = Field(default=8000, ge=1, le=65535, description="port bound")
     min_replicas: int = Field(default=1, ge=1, description="replicas when idle")
     max_replicas: int = Field(default=2, ge=1, description="replicas under load")

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.config import HTTPOptions
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.core.artifact import Artifact, open_artifact
@@ -87,11 +87,15 @@ class Gateway:
             ApiError: 503, no replica could answer.
         """
         for _ in range(2):  # predicting changes nothing, so it may run twice
+            response = self._model.predict.remote(texts)
             try:
-                predictions: list[Json] = await self._model.predict.remote(texts)
+                predictions: list[Json] = await response
+            except asyncio.CancelledError:  # too late, or the client left: spare the replica
+                response.cancel()
+                raise
             except RayActorError as error:
                 log.warning("a replica was lost: %s", type(error).__name__)
-            except (BackPressureError, DeploymentUnavailableError):
+            except DeploymentUnavailableError:
                 break
             else:
                 return predictions
@@ -112,6 +116,7 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
         )
     check_port(config)
     _check_cpus(config)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the URL is told by the caller
     serve.start(
         http_options=HTTPOptions(
             host=config.host,
