@@ -39,11 +39,12 @@ def make(config: InferConfig, step: Step) -> Outcome:
     number = _cut(config, step)
     done, predicted, started = {"rows": 0, "errors": 0}, 0, time.perf_counter()
     work = ray.data.from_items([{"shard": k} for k in range(number)], override_num_blocks=number)
-    for shard in work.map(_Shard(step.inputs["model"], step.out)).iter_rows():
+    answers = work.map(_Shard(step.inputs["model"], step.out)).iter_rows()
+    for finished, shard in enumerate(answers, start=1):
         done = {key: count + shard[key] for key, count in done.items()}
         predicted += shard["predicted"]
         rows_per_s = predicted / (time.perf_counter() - started)
-        step.report(done | {"rows_per_s": rows_per_s})
+        step.report(done | {"step": finished, "rows_per_s": rows_per_s})
     return Outcome(
         counts=done | {"shards": number},
         measured={"rows_per_s": rows_per_s} if predicted else {},
