@@ -2,7 +2,7 @@
 
 import logging
 
-# transformers imports torchao, which warns of every kernel that this CPU has no use for, and torch of
+# transformers imports torchao, which warns of kernels that this CPU has no use for, and torch of
 # torchao's enums: four lines for each process that loads a model.
 for _noisy in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
