@@ -137,16 +137,21 @@ def _parquet(part: Slice) -> Iterator[Document | Quarantined]:
     columns = [raw.text] if raw.label is None else [raw.text, raw.label]
     try:
         with _open(raw) as stream:
-            # As a dictionary, 4 GiB of one repeated string (a 523-byte file) stays one string.
-            file = pq.ParquetFile(stream, read_dictionary=[raw.text])
-            if missing := [name for name in columns if name not in file.schema_arrow.names]:
-                reason = f"no column {missing[0]!r}; it has {sorted(file.schema_arrow.names)}"
+            names = _names(stream)
+            if missing := [name for name in columns if name not in names]:
+                reason = f"no column {missing[0]!r}; it has {sorted(names)}"
                 yield Quarantined(raw.name, row, 0, reason)
                 return
+            # As a dictionary, 4 GiB of one repeated string (a 523-byte file) stays one string.
+            file = pq.ParquetFile(stream, read_dictionary=[raw.text])
             for row, values in _rows(file, part, columns):
                 yield _cell(raw, row, values)
     except (OSError, pa.ArrowException) as error:
         yield Quarantined(raw.name, row, 0, f"not readable Parquet: {error}")
+
+
+def _names(stream: Any) -> list[str]:
+    return list(pq.ParquetFile(stream).schema_arrow.names)
 
 
 def _rows(file: Any, part: Slice, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:

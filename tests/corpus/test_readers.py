@@ -1,0 +1,112 @@
+"""Readers: every format gives the same documents, and damage costs only the damaged record."""
+
+import gzip
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from pipelines.corpus.readers import MAX_BYTES, Document, Quarantined, documents, slices
+from pipelines.corpus.sources import Files, PythonDocs, expand
+
+ROWS = [{"text": f"text {number} 文", "label": number % 3} for number in range(25)]
+LINES = b"".join(orjson.dumps(row) + b"\n" for row in ROWS)
+
+
+def read(path, rows=10, **settings):
+    source = Files(paths=(str(path),), **settings)
+    cut = [part for raw in expand((source,)) for part in slices(raw, rows)]
+    return [record for part in cut for record in documents(part)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"])
+@pytest.mark.parametrize("rows", [1, 7, 25, 100])
+def test_every_format_and_every_cut_gives_the_same_documents(tmp_path, suffix, rows):
+    path = tmp_path / f"f{suffix}"
+    match suffix:
+        case ".jsonl":
+            path.write_bytes(LINES)
+        case ".jsonl.gz":
+            path.write_bytes(gzip.compress(LINES))
+        case ".jsonl.zst":
+            path.write_bytes(zstandard.compress(LINES))
+        case _:
+            pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=6)
+    assert read(path, rows, label="label") == [
+        Document(path.name, number, row["text"], str(row["label"]))
+        for number, row in enumerate(ROWS)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{bad json}", "not JSON"),
+        (b"[1, 2]", "a JSON list, not an object"),
+        (b'{"body": "x"}', "no field 'text'; it has ['body']"),
+        (b'{"text": 5}', "field 'text' is int, expected string"),
+        (b'{"text": "\xff\xfe"}', "not JSON"),
+        (b'{"text": "' + b"x" * MAX_BYTES + b'"}', "longer than 10,485,760 bytes"),
+    ],
+)
+def test_a_bad_line_is_quarantined_with_its_place_and_the_rest_is_read(tmp_path, line, reason):
+    path = tmp_path / "f.jsonl"
+    first = b'{"text": "first"}\n\n'
+    path.write_bytes(first + line + b'\n{"text": "last"}')
+    before, bad, after = read(path)
+    assert (before, after) == (Document("f.jsonl", 0, "first"), Document("f.jsonl", 3, "last"))
+    assert isinstance(bad, Quarantined)
+    assert (bad.row, bad.offset) == (2, len(first))
+    assert bad.reason.startswith(reason)
+
+
+def test_a_truncated_gzip_keeps_what_comes_before_the_tear(tmp_path):
+    path = tmp_path / "f.jsonl.gz"
+    lines = b"".join(b'{"text": "%d"}\n' % (number * 7919**3) for number in range(50_000))
+    path.write_bytes(gzip.compress(lines)[:-50_000])
+    records = read(path, 1000)
+    assert len(records) > 10_000
+    assert all(isinstance(record, Document) for record in records[:-1])
+    assert records[-1].reason.startswith("unreadable from here on: ")
+
+
+def test_what_is_no_parquet_or_lacks_the_column_is_quarantined(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"not parquet")
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "b.parquet")
+    torn, lacking = read(tmp_path)
+    assert torn.reason.startswith("not readable Parquet")
+    assert lacking.reason == "no column 'text'; it has ['body']"
+
+
+def test_a_parquet_cell_may_be_null_or_huge(tmp_path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"text": ["a", None, "x" * (MAX_BYTES + 1), "b"]}), path)
+    first, null, huge, last = read(path)
+    assert (first.text, last.text) == ("a", "b")
+    assert null.reason == "field 'text' is NoneType, expected string"
+    assert huge.reason.startswith("longer than")
+
+
+def test_a_text_file_is_one_document_unless_it_is_not_utf8(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffone\ntwo".encode())
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9")
+    good, bad = read(tmp_path)
+    assert good == Document("a.txt", 0, "one\ntwo")
+    assert (bad.offset, bad.reason) == (3, "not UTF-8: unexpected end of data")
+
+
+def test_docstrings_are_documents_labelled_by_package():
+    raw = expand((PythonDocs(packages=("json",)),))[0]
+    (part,) = slices(raw, 100)
+    first = next(documents(part))
+    assert (first.source, first.row, first.label) == ("json/__init__.py", 0, "json")
+    assert first.text.startswith("JSON (JavaScript Object Notation)")
+
+
+def test_a_remote_file_is_read_like_a_local_one():
+    fsspec.filesystem("memory").pipe({"/remote/f.jsonl.gz": gzip.compress(LINES)})
+    records = read("fsspec+memory://remote/f.jsonl.gz")
+    assert [record.text for record in records] == [row["text"] for row in ROWS]

@@ -1,0 +1,109 @@
+"""Sources: which files a setting means, what they are called, and what their digest covers."""
+
+import hashlib
+import shutil
+
+import fsspec
+import pytest
+
+from pipelines.core.errors import DataError
+from pipelines.corpus.config import CorpusConfig
+from pipelines.corpus.sources import Files, PythonDocs, digests, expand, filesystem
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "raw"
+    for name in ("b.jsonl", "a.txt", "deep/c.jsonl.gz", "deep/.hidden.jsonl", "page.html"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return root
+
+
+def names(*paths, **settings):
+    return [raw.name for raw in expand((Files(paths=tuple(map(str, paths)), **settings),))]
+
+
+def test_a_folder_means_its_readable_files_sorted_by_name(folder):
+    found = expand((Files(paths=(str(folder),)),))
+    assert [(raw.name, raw.format) for raw in found] == [
+        ("a.txt", "text"),
+        ("b.jsonl", "jsonl"),
+        ("c.jsonl.gz", "jsonl"),
+    ]
+
+
+def test_a_pattern_matches_one_level_unless_it_says_otherwise(folder):
+    assert names(folder / "*.jsonl*") == ["b.jsonl"]
+    assert names(folder / "**/*.jsonl*") == ["b.jsonl", "c.jsonl.gz"]
+
+
+def test_a_path_that_matches_nothing_says_what_to_do(folder):
+    with pytest.raises(DataError, match=r"nowhere: no such file; give an existing file, folder"):
+        names(folder / "nowhere")
+
+
+def test_a_file_of_unknown_suffix_needs_a_format(folder):
+    with pytest.raises(DataError, match=r"page\.html: unknown suffix"):
+        names(folder / "page.html")
+    assert names(folder / "page.html", format="text") == ["page.html"]
+
+
+def test_files_of_one_name_are_told_apart(folder):
+    (folder / "deep/b.jsonl").write_text("other")
+    assert names(folder) == ["a.txt", "b.jsonl", "c.jsonl.gz", "deep/b.jsonl"]
+    assert names(folder / "b.jsonl", folder / "deep/b.jsonl") == ["b.jsonl", "b.jsonl~2"]
+
+
+def test_a_digest_covers_content_and_name_but_not_place(folder, tmp_path):
+    before = digests((Files(paths=(str(folder),)),))
+    assert before["a.txt"] == hashlib.sha256(b"a.txt").hexdigest()
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert digests((Files(paths=(str(moved),)),)) == before
+    (moved / "a.txt").write_text("changed")
+    after = digests((Files(paths=(str(moved),)),))
+    assert {name for name in before if before[name] != after[name]} == {"a.txt"}
+
+
+def test_the_config_names_its_raw_files(folder):
+    config = CorpusConfig(sources=(Files(paths=(str(folder / "a.txt"),)),))
+    assert list(config.raw_digests()) == ["a.txt"]
+
+
+def test_a_remote_folder_is_listed_and_its_files_are_named_by_uri():
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/bucket/x.jsonl": b"{}", "/bucket/in/y.txt": b"hello"})
+    found = expand((Files(paths=("fsspec+memory://bucket",)),))
+    assert [raw.name for raw in found] == ["x.jsonl", "y.txt"]
+    system, path = filesystem(found[1].location)
+    assert system.open_input_stream(path).read() == b"hello"
+    assert len(digests((Files(paths=("fsspec+memory://bucket/*.jsonl",)),))) == 1
+
+
+def test_a_hugging_face_uri_is_resolved_by_the_hub_library():
+    system, path = filesystem("hf://datasets/owner/name/train.parquet")
+    assert path == "datasets/owner/name/train.parquet"
+    assert "HfFileSystem" in repr(system.handler.fs.__class__)
+
+
+def test_an_unknown_scheme_is_named():
+    with pytest.raises(DataError, match="nosuch://x: not a usable location"):
+        filesystem("nosuch://x")
+
+
+def test_a_package_has_one_digest_whatever_is_not_read():
+    few, more = (
+        digests((PythonDocs(packages=("json", "email"), max_files=count),)) for count in (2, 3)
+    )
+    assert list(few) == ["python-docs/email", "python-docs/json"]
+    assert few != more
+    assert few == digests((PythonDocs(packages=("json", "email"), max_files=2),))
+
+
+def test_a_python_files_label_is_its_package():
+    found = expand((PythonDocs(packages=("json",)),))
+    assert [(raw.name, raw.label) for raw in found][:2] == [
+        ("json/__init__.py", "json"),
+        ("json/decoder.py", "json"),
+    ]

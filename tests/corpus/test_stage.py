@@ -1,0 +1,164 @@
+"""The corpus stage: the funnel on planted data, and the same bytes for any CPUs, kill or resume."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.config import Placement
+from pipelines.core.errors import DataError
+from pipelines.core.storage import Store
+from pipelines.core.workflow import Step
+from pipelines.corpus import schema
+from pipelines.corpus.config import CorpusConfig
+from pipelines.corpus.sources import Files
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Two files: 60 good documents, three duplicates, and one of each kind of trouble."""
+    folder = tmp_path_factory.mktemp("raw")
+    texts = [_story(number) for number in range(60)]
+    near = texts[3].replace("morning", "evening", 1)
+    extra = [texts[1], texts[2].upper().replace(" ", "  "), near, "short one", "Mail a@example.org"]
+    lines = [json.dumps({"text": text, "label": "x"}) for text in [*texts, *extra]]
+    (folder / "b.jsonl").write_text("\n".join(lines))
+    (folder / "a.jsonl").write_text(
+        json.dumps({"text": "今天的天气很好，我们去公园散步。" * 20, "label": "y"}) + "\n{"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(ray_local, raw, tmp_path_factory):
+    return _make(_config(raw), tmp_path_factory.mktemp("made"))
+
+
+def test_every_document_goes_to_one_place_with_its_reason(made):
+    out, outcome = made
+    report = json.loads(out.read("report.json"))
+    assert report["read"] == 67
+    assert report["kept"] == outcome.counts["kept"] == 60
+    assert report["rejected"] == {
+        "gopher@paper": 2,
+        "language": 1,
+        "merged:exact": 2,
+        "merged:near": 1,
+    }
+    assert report["rules"] == {"words": 2, "zh": 1}
+    assert report["quarantined"] == 1
+    assert outcome.counts["train"] + outcome.counts["test"] == 60
+    assert outcome.counts["test"] > 0
+
+
+def test_kept_rows_are_in_the_order_of_files_then_rows_with_the_documented_columns(made):
+    table = _table(made[0], "data")
+    assert table.schema.equals(schema.DATA)
+    assert table["id"].to_pylist() == [f"b.jsonl:{number}" for number in range(60)]
+    assert set(table["label"].to_pylist()) == {"x"}
+
+
+def test_a_merged_document_names_the_one_that_stays_and_their_jaccard(made):
+    rows = {row["id"]: row for row in _table(made[0], "rejected").to_pylist()}
+    assert [
+        (rows[f"b.jsonl:{n}"]["reason"], rows[f"b.jsonl:{n}"]["into"]) for n in (60, 61, 62)
+    ] == [
+        ("merged:exact", "b.jsonl:1"),
+        ("merged:exact", "b.jsonl:2"),
+        ("merged:near", "b.jsonl:3"),
+    ]
+    assert 0.8 <= rows["b.jsonl:62"]["jaccard"] < 1
+    assert rows["b.jsonl:64"]["text"] == "Mail [EMAIL]"
+
+
+def test_a_bad_line_is_in_quarantine(made):
+    (row,) = _table(made[0], "quarantine").to_pylist()
+    assert (row["source"], row["row"]) == ("a.jsonl", 1)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes_and_reads_no_finished_part_again(
+    made, raw, tmp_path, ray_local
+):
+    """Half of the first pass is done, as after a kill; an orphan's temporary file lies about."""
+    kept = [
+        name for name in made[0].names(".work") if not name.endswith(("1.parquet", "2.parquet"))
+    ]
+    work = Workspace.take(Store.at(str(tmp_path / "work")))
+    for name in kept:
+        if "merged" not in name:
+            work.write(name, made[0].read(name))
+    out, _ = _make(_config(raw), tmp_path)
+    assert _bytes(out) == _bytes(made[0])
+
+
+def test_where_the_files_lie_does_not_change_a_byte(made, raw, tmp_path, ray_local):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in raw.iterdir():
+        (moved / path.name).write_bytes(path.read_bytes())
+    assert _bytes(_make(_config(moved), tmp_path)[0]) == _bytes(made[0])
+
+
+def test_an_empty_result_says_where_everything_went(raw, tmp_path, ray_local):
+    with pytest.raises(DataError, match=r"no document is kept .*language 66.*en \(65\)"):
+        _make(_config(raw, languages=("fr",)), tmp_path)
+
+
+def test_planted_duplicates_are_all_removed(shared_data, tmp_path, ray_local):
+    """1,000 planted documents with every exact and format-only duplicate of theirs."""
+    folder = shared_data / "planted"
+    truth = {row["id"]: row for row in _rows(folder / "truth.jsonl.gz")}
+    rows = _rows(folder / "corpus.jsonl.gz")
+    doubles = {i: t["of"] for i, t in truth.items() if t["kind"] in ("exact_dup", "format_dup")}
+    wanted = doubles.keys() | set(doubles.values())
+    rows = [row for row in rows if row["id"] in wanted]
+    path = tmp_path / "planted.jsonl"
+    path.write_text("\n".join(json.dumps({"text": row["text"]}) for row in rows))
+    config = CorpusConfig(sources=(Files(paths=(str(path),)),), rules="none", languages=())
+    out, outcome = _make(config, tmp_path)
+    kept = {rows[row]["id"] for row in _table(out, "data")["row"].to_pylist()}
+    assert not [i for i, of in doubles.items() if i in kept and of in kept]
+    assert outcome.counts["merged"] >= len(doubles)
+
+
+def _story(number):
+    words = [f"{word}{number}{place}" for place in range(12) for word in ("river", "house", "bird")]
+    return f"On the morning of day {number} we have walked to see that " + " ".join(words)
+
+
+def _config(folder, **settings):
+    return CorpusConfig(
+        sources=(Files(paths=(str(folder),), label="label"),),
+        shard_docs=20,
+        holdout=0.3,
+        min_language_score=0.3,
+        **settings,
+    )
+
+
+def _make(config, folder):
+    from pipelines.corpus.stage import make
+
+    work = Workspace.take(Store.at(str(folder / "work")))
+    step = Step("corpus", {}, work, Placement(storage=str(folder)), lambda facts: None)
+    return work, make(config, step)
+
+
+def _table(out, kind):
+    return pa.concat_tables(
+        pq.read_table(pa.BufferReader(out.read(name))) for name in out.names(kind)
+    )
+
+
+def _bytes(out):
+    return {name: out.read(name) for name in out.names() if not name.startswith(".")}
+
+
+def _rows(path):
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
