@@ -353,14 +353,12 @@ def _servable(target: str, storage: str) -> Any:
     from pipelines.core.artifact import open_artifact
     from pipelines.core.storage import Store
 
-    if target in recipe.names():
+    if target in recipe.names() or target.endswith(".py"):
         target = recipe.load(target, []).served or target
-        artifact = lineage.find(target, Store.at(storage))
-    else:
-        artifact = lineage.find(target, Store.at(storage))
-    opened = open_artifact(artifact.uri, ("Model", "Bundle"))
-    opened.verify()
-    return opened
+    found = lineage.find(target, Store.at(storage))
+    artifact = open_artifact(found.uri, ("Model", "Bundle"))
+    artifact.verify()
+    return artifact
 
 
 def _ask(url: str, text: str) -> None:

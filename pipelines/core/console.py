@@ -10,6 +10,7 @@ from pipelines.core.config import Json, StageConfig
 from pipelines.core.workflow import Planned
 
 LOG_EVERY_S = 10.0  # seconds between progress lines of one step, off a terminal
+SHOWN = ("loss", "masked_accuracy", "label_accuracy", "tokens_per_s", "mfu", "documents", "rows")
 METRICS = ("accuracy", "loss", "agreement", "max_logit_difference")  # first found is shown
 
 
@@ -38,8 +39,8 @@ class Console:
         if not self.live and now - self.last < LOG_EVERY_S:
             return
         self.last = now
-        line = f"      {name} {now - self.began:.0f}s  " + "  ".join(
-            f"{key} {figure(value)}" for key, value in facts.items()
+        line = f"      {name} {now - self.began:.0f}s  {bar(facts)}" + "  ".join(
+            f"{key} {figure(facts[key])}" for key in SHOWN if key in facts
         )
         if self.live:
             self.stream.write(f"\r\x1b[2K{line[:118]}")
@@ -123,6 +124,15 @@ def comparison_table(reports: Mapping[str, Artifact]) -> str:
             ]
         )
     return table(["model", "accuracy", "95 %", "macro F1", "MB", "ms a text"], rows)
+
+
+def bar(facts: Json, width: int = 24) -> str:
+    """A progress bar, where the numbers say how far the step is."""
+    step, steps = facts.get("step"), facts.get("steps")
+    if not step or not steps:
+        return ""
+    full = round(width * step / steps)
+    return f"[{'#' * full}{'.' * (width - full)}] {step}/{steps}  "
 
 
 def figure(value: object) -> str:

@@ -61,7 +61,7 @@ def _encode_parts(config: TokensConfig, step: Step, parts: list[str]) -> list[di
     counts: dict[int, dict[str, int]] = {}
     for done in tasks.iter_rows():
         counts[done.pop("number")] = done
-        step.report({"shards": len(counts), "of": len(parts)} | _total(list(counts.values())))
+        step.report({"step": len(counts), "steps": len(parts)} | _total(list(counts.values())))
     return [counts[number] for number in range(len(parts))]
 
 

@@ -98,7 +98,7 @@ class Progress:
         if point["step"] % max(1, self._steps // POINTS) and not last:
             return
         rates = {name: measured[name] for name in ("tokens_per_s", "mfu")}
-        self._points.append(point | rates)
+        self._points.append(point | rates | {"steps": self._steps})
         if last or time.monotonic() - self._written >= WRITE_S:
             self._out.write(PROGRESS, json.dumps(self._points).encode())
             self._written = time.monotonic()
