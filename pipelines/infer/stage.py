@@ -44,7 +44,7 @@ def make(config: InferConfig, step: Step) -> Outcome:
         done = {key: count + shard[key] for key, count in done.items()}
         predicted += shard["predicted"]
         rows_per_s = predicted / (time.perf_counter() - started)
-        step.report(done | {"step": finished, "rows_per_s": rows_per_s})
+        step.report(done | {"step": finished, "steps": number, "rows_per_s": rows_per_s})
     return Outcome(
         counts=done | {"shards": number},
         measured={"rows_per_s": rows_per_s} if predicted else {},
