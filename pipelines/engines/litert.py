@@ -29,9 +29,11 @@ class LiteRTEngine:
 
         self.pad_id = read_bundle(folder).pad_id
         try:
-            with quiet():  # XNNPACK announces itself, past Python
+            with quiet():  # XNNPACK announces itself at the first call, past Python
                 self._interpreter = Interpreter(str(folder / FILE), num_threads=threads)
                 self._runners = self._open()
+                for length in self._runners:  # plans each signature's memory, so that no text waits
+                    self._one([self.pad_id] * length)
         except (ValueError, RuntimeError, OSError) as error:
             raise ArtifactError(
                 f"{folder / FILE}: LiteRT cannot open it: {error}; export it anew"
