@@ -8,6 +8,7 @@ Source: Hinton et al. 2015, section 2.
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipelines.core.cluster import distributed
 from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model.build import Labels, Vocabulary, build
-from pipelines.model.checkpoint import Loaded, load_model
+from pipelines.model.checkpoint import Loaded, load_model, read_facts
 from pipelines.tasks.classify import ClassifyTask, encode, number, scores, select
 from pipelines.tasks.protocol import Batch, inputs
 from pipelines.train.loop import Team, fit
@@ -94,8 +95,8 @@ def learn(settings: Json) -> Json:
     method, out = config.method, settings["out"]
     assert isinstance(method, Distill)
     folder = sources["model"].local()
+    max_length = _max_length(folder, method)
     teacher = load_model(folder)
-    max_length = _max_length(teacher, method)
     names = [
         teacher.model.config.id2label[place] for place in range(teacher.model.config.num_labels)
     ]
@@ -160,13 +161,15 @@ def _with_teacher(batch: Batch, teacher_NL: torch.Tensor) -> Batch:
     )
 
 
-def _max_length(teacher: Loaded, method: Distill) -> int:
-    if teacher.task["kind"] != "classify":
+def _max_length(folder: Path, method: Distill) -> int:
+    """Most tokens of a text, which is the teacher's, if teacher and student can read that."""
+    facts = read_facts(folder)
+    length: int = facts["max_length"]
+    if facts["task"]["kind"] != "classify":
         raise ConfigError(
-            f"compress.model does {teacher.task['kind']}; only a classify Model can be distilled: "
+            f"compress.model does {facts['task']['kind']}; only a classify Model can be distilled: "
             "fine-tune it first"
         )
-    length = int(teacher.task["max_length"])
     if length > method.student.max_length:
         raise ConfigError(
             f"compress.method.student.max_length={method.student.max_length} is less than the "

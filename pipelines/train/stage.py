@@ -60,22 +60,28 @@ def check(config: TrainConfig, inputs: Mapping[str, Artifact]) -> None:
             f"train.data is a {data.kind} at {data.uri}; task {config.task.kind} "
             f"learns from a {wanted}"
         )
-    if data.kind == "Tokens":
-        length, vocabulary = Tokens(data.local()).length, Tokens(data.local()).vocab_size
-        known = len(open_tokenizer(source.local()))
-        if vocabulary != known:
-            raise ConfigError(
-                f"train.data at {data.uri} was encoded with {vocabulary} entries, the tokenizer at "
-                f"{source.uri} has {known}; give the one the Tokens were made with"
-            )
-    else:
-        assert isinstance(config.task, Classify)
+    if isinstance(config.task, Classify):
         length = config.task.max_length
+    else:
+        _check_vocabulary(data, source)
+        length = Tokens(data.local()).length
     positions = _positions(config, inputs)
     if length > positions:
         raise ConfigError(
             f"rows of {length} tokens do not fit the model's {positions} positions; shorten them "
             "(tokens.length or task.max_length) or raise model.max_length"
+        )
+
+
+def _check_vocabulary(tokens: Artifact, source: Artifact) -> None:
+    """Refuse Tokens made with another tokenizer than that of `source` (a Tokenizer or Model)."""
+    made_with, known = Tokens(tokens.local()).vocab_size, len(open_tokenizer(source.local()))
+    record = tokens.manifest.inputs.get("tokenizer")
+    other = record and source.kind == "Tokenizer" and record.digest != source.digest
+    if made_with != known or other:
+        raise ConfigError(
+            f"train.data at {tokens.uri} was encoded by another tokenizer (of {made_with} entries) "
+            f"than that at {source.uri} (of {known}); give the one the Tokens were made with"
         )
 
 
