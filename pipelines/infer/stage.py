@@ -17,7 +17,7 @@ from typing import Any
 import ray.data
 
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ArtifactError, DataError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus.readers import Document, Slice, documents
 from pipelines.corpus.sources import Files, expand
@@ -35,12 +35,15 @@ def make(config: InferConfig, step: Step) -> Outcome:
 
     Raises:
         DataError: there is no row to predict on.
+        ArtifactError: the model is broken, or another run has taken the step over.
     """
     number = _cut(config, step)
     done, predicted, started = {"rows": 0, "errors": 0}, 0, time.perf_counter()
     work = ray.data.from_items([{"shard": k} for k in range(number)], override_num_blocks=number)
     answers = work.map(_Shard(step.inputs["model"], step.out)).iter_rows()
     for finished, shard in enumerate(answers, start=1):
+        if shard["failed"]:
+            raise ArtifactError(shard["failed"])
         done = {key: count + shard[key] for key, count in done.items()}
         predicted += shard["predicted"]
         rows_per_s = predicted / (time.perf_counter() - started)
@@ -59,7 +62,12 @@ class _Shard:
     out: Workspace
 
     def __call__(self, item: Json) -> Json:
-        name = shards.name(item["shard"])
+        try:
+            return self._done(shards.name(item["shard"])) | {"failed": ""}
+        except ArtifactError as error:  # raised here, Ray would wrap it in pages of trace
+            return {"rows": 0, "errors": 0, "predicted": 0, "failed": str(error)}
+
+    def _done(self, name: str) -> dict[str, int]:
         if self.out.exists(name):
             return shards.counts(shards.decode(self.out.read(name))) | {"predicted": 0}
         given = shards.decode(self.out.read(f"{CUT}/{name}"))

@@ -24,7 +24,7 @@ from ray.serve.handle import DeploymentHandle
 
 from pipelines.core.artifact import Artifact, open_artifact
 from pipelines.core.config import parse
-from pipelines.core.errors import ArtifactError, ConfigError, ServeError
+from pipelines.core.errors import ArtifactError, ConfigError, RaylineError, ServeError
 from pipelines.serve.app import ModelCard, build_app
 from pipelines.serve.config import ServeConfig
 from pipelines.serve.errors import ApiError
@@ -127,9 +127,10 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
     try:
         serve.run(application(artifact, config), name=APP, route_prefix="/")
     except RuntimeError as error:
+        why = _cause(serve.status().applications[APP].deployments["model"].message)
         serve.shutdown()
         raise ServeError(
-            f"{artifact.uri}: no replica came up: {_cause(str(error))}; check the artifact with "
+            f"{artifact.uri}: no replica came up: {why}; check the artifact with "
             "`rayline show`, or make it again"
         ) from error
     return f"http://{config.host}:{config.port}"
@@ -233,6 +234,6 @@ def _check_cpus(config: ServeConfig) -> None:
 
 
 def _cause(message: str) -> str:
-    """The last line of a replica's trace that says what went wrong."""
-    lines = [line.strip() for line in message.splitlines() if "Error" in line]
-    return lines[-1] if lines else message.strip()
+    """The last line of a replica's trace that says what went wrong, without the module's name."""
+    lines = [line.strip() for line in message.splitlines() if "Error: " in line]
+    return lines[-1].removeprefix(f"{RaylineError.__module__}.") if lines else message.strip()

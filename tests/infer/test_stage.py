@@ -129,6 +129,16 @@ def test_a_worker_of_a_driver_that_was_replaced_cannot_write(tiny_classifier, fi
         stage.make(config, orphan)
 
 
+def test_a_broken_model_is_named_without_a_trace(tiny_classifier, make_artifact, files, step_for):
+    contents = {name: tiny_classifier.read(name) for name in tiny_classifier.files()}
+    contents["model.safetensors"] = contents["model.safetensors"][:100]
+    broken = make_artifact("Model", "train", contents)
+    config = InferConfig(model="@m", files=files)
+    with pytest.raises(ArtifactError, match=r"^[^\n]*model.safetensors: not a readable") as caught:
+        stage.make(config, step_for(config, {"model": broken}))
+    assert "Traceback" not in str(caught.value)
+
+
 DRIVER = """
 import json, sys
 from pipelines.core import cluster
