@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -170,6 +171,14 @@ def test_a_damaged_artifact_is_never_used_but_set_aside_and_made_anew(fake, root
     assert Store(f"{words.uri}.aside-1").read(inside) == whole[:-1] + b"!"
 
 
+def test_making_a_damaged_artifact_anew_takes_nothing_from_an_old_try(fake, tmp_path):
+    words = fake.run_flow(fake.flow(), str(tmp_path))["words"]
+    words.store.write("data/part-0", b"damaged")
+    leftover = Store.at(str(tmp_path)).below(f".work/fake/{Path(words.uri).name}")
+    leftover.write("data/part-0", b"stale")
+    assert fake.run_flow(fake.flow(), str(tmp_path))["joined"].read("report.json") == b"one two"
+
+
 def test_a_folder_in_the_way_that_lost_its_manifest_is_kept_and_made_anew(fake, tmp_path):
     words = fake.run_flow(fake.flow(), str(tmp_path))["words"]
     words.store.delete(MANIFEST)
@@ -247,7 +256,7 @@ def test_killed_at_any_flush_or_rename_it_recovers_to_the_same_bytes(fake, tmp_p
 
 def test_two_runs_of_one_step_at_once_make_it_once_and_both_have_it(fake, tmp_path):
     storage, journal = str(tmp_path / "store"), tmp_path / "journal"
-    environment = {"FAKE_JOURNAL": str(journal), "FAKE_SLOW_S": "0.3", "PATH": "/usr/bin:/bin"}
+    environment = os.environ | {"FAKE_JOURNAL": str(journal), "FAKE_SLOW_S": "0.5"}
     runs = [
         subprocess.Popen([sys.executable, str(FAKE), storage], env=environment) for _ in range(2)
     ]
