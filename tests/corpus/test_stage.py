@@ -24,7 +24,8 @@ pytestmark = pytest.mark.ray
 WORDS = """the old people of this small town have always known that winter comes early and with it
 snow wind and long dark nights when nobody wants to leave the warm kitchen where bread is baked
 every morning by her mother who sings about summer rivers while children play under a table or read
-books their father brought home from market last year before he went back across green hills to work"""
+books their father brought home from market last year before he went back across green hills to
+work"""
 
 
 @pytest.fixture(scope="module")
