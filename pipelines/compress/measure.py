@@ -14,7 +14,7 @@ from pipelines.core.storage import scratch
 from pipelines.engines.convert import to_int8, to_tflite
 from pipelines.engines.litert import FILE, LiteRTEngine
 from pipelines.engines.predictor import BUNDLE, Bundle, Floats, Predictor, describe, load
-from pipelines.engines.timing import median_ms
+from pipelines.engines.timing import race_ms
 from pipelines.engines.torch_engine import TorchEngine
 
 LENGTH = 64  # tokens of the text that latency is measured with, if the model reads as many
@@ -26,16 +26,6 @@ class Measurement:
 
     metrics: dict[str, float]
     measured: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one model: weights, megabytes on disk, median milliseconds a text of `LENGTH` tokens."""
-
-    parameters: int
-    size_mb: float
-    engine_ms: float
-    torch_ms: float
 
 
 def measure(
@@ -56,19 +46,23 @@ def measure(
         int8: whether the matrices in the file of `after` take 8 bits.
     """
     teacher, student = load(before), load(after)
-    old, new = cost(teacher, int8=False), cost(student, int8=int8)
-    metrics = quality(teacher, student, texts, labels) | {
-        "teacher_parameters": old.parameters,
-        "parameters": new.parameters,
-        "teacher_size_mb": old.size_mb,
-        "size_mb": new.size_mb,
-    }
+    length = min(LENGTH, teacher.max_length, student.max_length)
+    with scratch() as one, scratch() as other:
+        old = exported(teacher, length, Path(one), int8=False)
+        new = exported(student, length, Path(other), int8=int8)
+        ids = [[old.pad_id + 1 + place % 5 for place in range(length)]]
+        torch_ms, old_ms, new_ms = race_ms(
+            [lambda: teacher.engine.logits(ids), lambda: old.logits(ids), lambda: new.logits(ids)]
+        )
+        sizes = {"teacher_size_mb": _size_mb(Path(one)), "size_mb": _size_mb(Path(other))}
+    metrics = quality(teacher, student, texts, labels) | sizes
+    metrics |= {"teacher_parameters": _weights(teacher), "parameters": _weights(student)}
     measured = {
-        "teacher_torch_latency_ms": old.torch_ms,
-        "teacher_latency_ms": old.engine_ms,
-        "latency_ms": new.engine_ms,
-        "speedup": old.engine_ms / new.engine_ms,
-        "speedup_over_torch": old.torch_ms / new.engine_ms,
+        "teacher_torch_latency_ms": torch_ms,
+        "teacher_latency_ms": old_ms,
+        "latency_ms": new_ms,
+        "speedup": old_ms / new_ms,
+        "speedup_over_torch": torch_ms / new_ms,
     }
     return Measurement(metrics, measured)
 
@@ -87,26 +81,26 @@ def quality(
     return figures
 
 
-def cost(predictor: Predictor, *, int8: bool) -> Cost:
-    """What a classifier weighs and takes, as a LiteRT file and in torch."""
+def exported(predictor: Predictor, length: int, folder: Path, *, int8: bool) -> LiteRTEngine:
+    """The classifier as a LiteRT file in `folder` with one signature, running."""
     engine = predictor.engine
     assert isinstance(engine, TorchEngine)
-    length = min(LENGTH, predictor.max_length)
-    ids = [[(place % 5) + engine.pad_id + 1 for place in range(length)]]
-    with scratch() as name:
-        folder = Path(name)
-        to_tflite(engine, (length,), folder / FILE)
-        if int8:
-            to_int8(folder / FILE, folder / FILE)
-        facts = Bundle("tflite", predictor.labels, length, engine.pad_id)
-        (folder / BUNDLE).write_bytes(describe(facts))
-        exported = LiteRTEngine(folder)
-        return Cost(
-            parameters=sum(weight.numel() for weight in engine.model.parameters()),
-            size_mb=(folder / FILE).stat().st_size / 1e6,
-            engine_ms=median_ms(exported.logits, [ids]),
-            torch_ms=median_ms(engine.logits, [ids]),
-        )
+    to_tflite(engine, (length,), folder / FILE)
+    if int8:
+        to_int8(folder / FILE, folder / FILE)
+    facts = Bundle("tflite", predictor.labels, length, engine.pad_id)
+    (folder / BUNDLE).write_bytes(describe(facts))
+    return LiteRTEngine(folder)
+
+
+def _weights(predictor: Predictor) -> int:
+    """Parameters of the model."""
+    assert isinstance(predictor.engine, TorchEngine)
+    return sum(weight.numel() for weight in predictor.engine.model.parameters())
+
+
+def _size_mb(folder: Path) -> float:
+    return (folder / FILE).stat().st_size / 1e6
 
 
 def _labels(predictor: Predictor, texts: Sequence[str]) -> list[str]:

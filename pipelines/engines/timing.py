@@ -20,3 +20,17 @@ def median_ms(call: Callable[[Item], object], items: Sequence[Item], calls: int 
         call(item)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[WARM_UP:]) * 1e3
+
+
+def race_ms(calls: Sequence[Callable[[], object]], rounds: int = CALLS) -> list[float]:
+    """The median wall time of each call, in milliseconds, all called in turn each round.
+
+    So whatever else slows the machine down slows all of them: their ratios hold when it is busy.
+    """
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(WARM_UP + rounds):
+        for call, taken in zip(calls, seconds, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken[WARM_UP:]) * 1e3 for taken in seconds]
