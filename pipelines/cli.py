@@ -73,11 +73,11 @@ def plan(
 ) -> None:
     """Say what `run` would do, step by step, and why; start nothing."""
     from pipelines.core import console, recipe
-    from pipelines.core import workflow as graph
+    from pipelines.core.plan import plan as plan_of
     from pipelines.core.storage import Store
 
     flow = recipe.load(workflow, settings or [], config)
-    steps = graph.plan(flow, Store.at(storage), fresh_code=fresh_code)
+    steps = plan_of(flow, Store.at(storage), fresh_code=fresh_code)
     if as_json:
         rows = [{"step": s.name, "action": s.action, "reason": s.reason} for s in steps]
         print(json.dumps(rows, indent=1))
@@ -312,13 +312,14 @@ def _placement(storage: str, address: str | None, workers: int, cpus: int | None
 def _run(flow: Any, placement: Any, fresh_code: bool) -> Any:
     """Run a workflow's steps, told to the terminal and to MLflow."""
     from pipelines.core import cluster, tracking
-    from pipelines.core import workflow as graph
     from pipelines.core.console import Console
+    from pipelines.core.run import run as run_of
+    from pipelines.core.workflow import check_sources, snapshot
 
-    graph.check_sources(flow)
-    tracker = tracking.open_tracker(flow.name, placement.storage, graph.snapshot(flow))
+    check_sources(flow)
+    tracker = tracking.open_tracker(flow.name, placement.storage, snapshot(flow))
     with contextlib.closing(tracker):
-        return graph.run(
+        return run_of(
             flow,
             placement,
             [Console(len(flow.steps)), tracker],

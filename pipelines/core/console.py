@@ -7,7 +7,7 @@ from typing import TextIO
 
 from pipelines.core.artifact import Artifact
 from pipelines.core.config import Json, StageConfig
-from pipelines.core.workflow import Planned
+from pipelines.core.plan import Planned
 
 LOG_EVERY_S = 10.0  # seconds between progress lines of one step, off a terminal
 SHOWN = ("loss", "masked_accuracy", "label_accuracy", "tokens_per_s", "mfu", "documents", "rows")

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 from pipelines.core.artifact import Artifact
 from pipelines.core.config import Input, Location, Placement, StageConfig
-from pipelines.core.workflow import Observer, Outcome, Step, Workflow, run
+from pipelines.core.run import run
+from pipelines.core.workflow import Observer, Outcome, Step, Workflow
 
 
 class WordsConfig(StageConfig):

@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core import workflow as module
+from pipelines.core import plan as planning
+from pipelines.core import run as running
 from pipelines.core.artifact import MANIFEST, open_artifact
 from pipelines.core.config import Input, Location, Placement, StageConfig, parse
 from pipelines.core.errors import ArtifactError, ConfigError, DataError
+from pipelines.core.plan import fingerprint, plan
+from pipelines.core.run import run
 from pipelines.core.storage import Store
-from pipelines.core.workflow import Workflow, fingerprint, plan, run, snapshot
+from pipelines.core.workflow import Workflow, snapshot
 
 FAKE = Path(__file__).with_name("fake.py")
 
@@ -189,7 +192,8 @@ def test_a_folder_in_the_way_that_lost_its_manifest_is_kept_and_made_anew(fake, 
 
 def test_changed_code_is_shown_as_drift_and_rerun_only_on_request(fake, root, monkeypatch):
     fake.run_flow(fake.flow(), root)
-    monkeypatch.setattr(module, "source_digest", lambda stage: "edited since")
+    for module in (planning, running):
+        monkeypatch.setattr(module, "source_digest", lambda stage: "edited since")
     events = Events()
     fake.run_flow(fake.flow(), root, events)
     assert {event for event, _, _ in events.seen} == {"reused"}
