@@ -97,7 +97,7 @@ def test_progress_counts_shards_up_to_all(step_for: Callable[..., Step], inputs:
     step = step_for(CONFIG, inputs)
     points: list[dict[str, object]] = []
     outcome = make(CONFIG, Step(step.name, step.inputs, step.out, step.placement, points.append))
-    assert [point["shards"] for point in points] == [1, 2, 3]
+    assert [(point["step"], point["steps"]) for point in points] == [(1, 3), (2, 3), (3, 3)]
     assert points[-1]["tokens"] == outcome.counts["tokens"]
 
 
