@@ -44,7 +44,12 @@ def build(settings: Settings) -> Workflow:
     tune = Optimise(steps=300, batch_rows=32, learning_rate=5e-4, seed=seed)
     docs = flow.add(
         "docs",
-        CorpusConfig(sources=(PythonDocs(packages=settings.packages),), min_words=20, holdout=0.15),
+        CorpusConfig(
+            sources=(PythonDocs(packages=settings.packages),),
+            min_words=20,
+            min_language_score=0.3,
+            holdout=0.15,
+        ),
     )
     vocab = flow.add("vocab", TokenizerConfig(corpus=docs, vocab_size=8192))
     tokens = flow.add("tokens", TokensConfig(corpus=docs, tokenizer=vocab, length=64))

@@ -13,10 +13,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import ArtifactError
-from pipelines.tokenizer.load import encode_texts, open_tokenizer
+from pipelines.tokenizer.encode import boundaries, open_backend, plain_ids
 
 BUNDLE = "bundle.json"
 BATCH = 32  # rows of one forward pass where an engine takes batches
@@ -56,7 +55,7 @@ class Predictor:
 
     Args:
         engine: runs the model.
-        tokenizer: as the model was trained with.
+        folder: holds the tokenizer that the model was trained with.
         labels: names of the logits, in their order.
         max_length: tokens kept of a text, special tokens among them.
     """
@@ -64,19 +63,19 @@ class Predictor:
     def __init__(
         self,
         engine: Engine,
-        tokenizer: PreTrainedTokenizerFast,
+        folder: Path,
         labels: Sequence[str],
         max_length: int,
     ) -> None:
         self.engine = engine
-        self.tokenizer = tokenizer
+        self._backend, self._boundaries = open_backend(folder), boundaries(folder)
         self.labels = tuple(labels)
         self.max_length = max_length
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """[CLS] text [SEP] of each text, cut to `max_length`; no text can forge a special token."""
-        first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        inner = encode_texts(self.tokenizer, list(texts), self.max_length - 2)
+        first, last = self._boundaries
+        inner = plain_ids(self._backend, list(texts), self.max_length - 2)
         return [[first, *ids, last] for ids in inner]
 
     def logits(self, texts: Sequence[str]) -> Floats:
@@ -154,7 +153,7 @@ def _model(folder: Path, threads: int) -> Predictor:
     from pipelines.engines.torch_engine import TorchEngine
 
     engine = TorchEngine(folder, threads)
-    return Predictor(engine, engine.tokenizer, engine.labels, engine.max_length)
+    return Predictor(engine, folder, engine.labels, engine.max_length)
 
 
 def _bundle(folder: Path, threads: int) -> Predictor:
@@ -170,4 +169,4 @@ def _bundle(folder: Path, threads: int) -> Predictor:
             engine = OnnxEngine(folder, threads)
         case other:
             raise ArtifactError(f"{folder}/{BUNDLE}: format={other!r}, expected tflite or onnx")
-    return Predictor(engine, open_tokenizer(folder), facts.labels, facts.max_length)
+    return Predictor(engine, folder, facts.labels, facts.max_length)

@@ -19,7 +19,7 @@ class TorchEngine:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         torch.set_num_threads(threads)
-        self.model, task, self.tokenizer = load_model(folder)
+        self.model, task, _ = load_model(folder)
         if task["kind"] != "classify":
             raise ArtifactError(
                 f"{folder}: is a {task['kind']} model, expected a classify one; fine-tune it first"

@@ -44,9 +44,6 @@ class Replica:
     """One copy of the model."""
 
     def __init__(self, uri: str, digest: str) -> None:
-        # Here, because it loads torch: the gateway and the caller start 3 s sooner without.
-        from pipelines.engines.predictor import load  # noqa: PLC0415
-
         artifact = open_artifact(uri, KINDS)
         if artifact.digest != digest:
             raise ArtifactError(

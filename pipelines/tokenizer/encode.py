@@ -9,13 +9,14 @@ Importing transformers imports torch and costs 4 s of CPU a process; tasks that 
 neither.
 """
 
+import json
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from pipelines.core.errors import ArtifactError
 
-FILE = "tokenizer.json"
+FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 def open_backend(folder: Path | str) -> Tokenizer:
@@ -31,6 +32,23 @@ def open_backend(folder: Path | str) -> Tokenizer:
             "Tokenizer, Model or Bundle"
         )
     return _plain(Tokenizer.from_file(str(path)))
+
+
+def boundaries(folder: Path | str) -> tuple[int, int]:
+    """The ids that begin and end a text, [CLS] and [SEP] in BERT, as `tokenizer_config.json` says.
+
+    Raises:
+        ArtifactError: the folder does not name them.
+    """
+    path, backend = Path(folder) / CONFIG, open_backend(folder)
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        first, last = (backend.token_to_id(names[key]) for key in ("cls_token", "sep_token"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: does not name cls_token and sep_token: {error!r}") from None
+    if first is None or last is None:
+        raise ArtifactError(f"{path}: its cls_token or sep_token is not in {FILE}")
+    return first, last
 
 
 def plain_ids(

@@ -1,6 +1,8 @@
 """A Bundle folder runs alone, is cut to the lengths it has, and repeats byte for byte."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -38,6 +40,16 @@ def test_an_int8_file_of_a_quantised_model_is_exact(tflite, quantised):
     assert parity.agreement == 1
     found, expected = load(folder).logits(TEXTS), load(quantised).logits(TEXTS)
     np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def test_a_bundle_predicts_without_loading_torch(tflite):
+    code = (
+        "import sys; from pathlib import Path; from pipelines.engines.predictor import load\n"
+        f"load(Path({str(tflite[0])!r})).predict(['a b c'])\n"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"  # 4 s of a replica's start
 
 
 def test_bundle_json_tells_what_it_is(tflite):

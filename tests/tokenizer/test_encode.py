@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from pipelines.core.errors import ArtifactError
-from pipelines.tokenizer.encode import open_backend, plain_ids
+from pipelines.tokenizer.encode import boundaries, open_backend, plain_ids
+from pipelines.tokenizer.load import open_tokenizer
 
 SPECIALS = {
     "wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
@@ -79,3 +80,19 @@ def test_encoding_documents_loads_neither_torch_nor_transformers() -> None:
     code = "import sys, pipelines.tokens.encode; print({'torch', 'transformers'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_boundaries_are_those_that_transformers_knows(
+    kind: str, folders: dict[str, Path]
+) -> None:
+    tokenizer = open_tokenizer(folders[kind])
+    assert boundaries(folders[kind]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+
+
+def test_a_folder_that_names_no_boundaries_is_refused(
+    kind: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders[kind] / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text('{"cls_token": "[CLS]"}')
+    with pytest.raises(ArtifactError, match="cls_token and sep_token"):
+        boundaries(tmp_path)
