@@ -25,6 +25,7 @@ from ray.serve.handle import DeploymentHandle
 from pipelines.core.artifact import Artifact, open_artifact
 from pipelines.core.config import parse
 from pipelines.core.errors import ArtifactError, ConfigError, RaylineError, ServeError
+from pipelines.engines.predictor import load
 from pipelines.serve.app import ModelCard, build_app
 from pipelines.serve.config import ServeConfig
 from pipelines.serve.errors import ApiError
