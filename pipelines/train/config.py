@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, Input, StageConfig
 from pipelines.model.config import ModelConfig
-from pipelines.tasks.config import Classify, TaskConfig
+from pipelines.tasks.config import Classify, MaskedLM, TaskConfig
 
 
 class Optimise(Config):
@@ -40,6 +40,9 @@ class TrainConfig(StageConfig):
     )
     start: str | None = Input("Model", default=None, description="weights to start from")
     model: ModelConfig | None = Field(default=None, description="shape to build from scratch")
+    warm_start: bool = Field(
+        default=False, description="token embeddings start from co-occurrence in the Tokens"
+    )
     task: TaskConfig = Field(description="what is learnt")
     optimise: Optimise = Field(description="how")
     split: str = Field(default="train", description="the corpus split used")
@@ -53,6 +56,8 @@ class TrainConfig(StageConfig):
             raise ValueError("set either start (a Model) or model (a shape from scratch)")
         if (self.model is None) != (self.tokenizer is None):
             raise ValueError("tokenizer goes with model: a start Model brings its own")
+        if self.warm_start and (self.model is None or not isinstance(self.task, MaskedLM)):
+            raise ValueError("warm_start has an effect only on masked-lm from scratch")
         if self.max_rows is not None and not isinstance(self.task, Classify):
             raise ValueError("max_rows has no effect on masked-lm, which reads all Tokens")
         return self

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.artifact import Artifact, Json
+import torch
+
+from pipelines.core.artifact import Artifact, Json, Workspace
 from pipelines.core.cluster import distributed
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.workflow import Outcome, Step
+from pipelines.model import warm
 from pipelines.model.build import Labels, Vocabulary, build, start
 from pipelines.model.checkpoint import read_config
 from pipelines.tasks.classify import ClassifyTask, encode, labelled, number, select
@@ -91,6 +94,8 @@ def learn(settings: Json) -> Json:
     inputs: dict[str, Artifact] = settings["inputs"]
     source = (inputs.get("tokenizer") or inputs["start"]).local()
     model = _model(config, inputs, source, settings["labels"])
+    if config.warm_start:
+        _warm(model, Tokens(inputs["data"].local()), config.optimise.seed, settings["out"])
     task, max_length = _task(config, inputs["data"].local(), source, settings["labels"])
     fitted = fit(model, task, config.optimise, settings["out"])
     if Team().rank:
@@ -130,6 +135,15 @@ def _model(config: TrainConfig, inputs: dict[str, Artifact], source: Path, names
     tokenizer = open_tokenizer(source)
     vocabulary = Vocabulary(len(tokenizer), tokenizer.pad_token_id)
     return build(config.model, vocabulary, labels, config.optimise.seed)
+
+
+def _warm(model: Any, tokens: Tokens, seed: int, out: Workspace) -> None:
+    """Give every process's model the token embeddings that process 0 has worked out."""
+    table, team = model.get_input_embeddings().weight, Team()
+    warm.shared(tokens, table.shape[1], seed, out, first=team.rank == 0)
+    team.add(torch.zeros(1, device=team.device))  # wait until they are there
+    with torch.no_grad():
+        table.copy_(torch.from_numpy(warm.read(out)))
 
 
 def _task(config: TrainConfig, data: Path, source: Path, names: list[str]) -> tuple[Task, int]:
