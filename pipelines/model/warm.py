@@ -20,7 +20,7 @@ from pipelines.core.artifact import Workspace
 from pipelines.tokens.shards import Tokens
 
 SMOOTHING = 0.75  # of context frequencies; Levy et al. 2015, section 3.1
-SPREAD = 0.05  # standard deviation of the result; BERT's own initialisation has 0.02
+SPREAD = 0.2  # standard deviation of the result: above the positions', which are added to it
 BLOCK = 20_000  # rows counted at a time: about 100 MB of pairs
 POWER_ITERATIONS = 3
 FILE = ".warm/embeddings.npy"
