@@ -51,6 +51,7 @@ def seconds(storage: Path) -> dict[str, float]:
     return {manifest["name"]: manifest["seconds"] for manifest in manifests}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(1500)
 def test_a_driver_killed_in_every_step_ends_with_the_same_bytes(tmp_path: Path) -> None:
