@@ -61,7 +61,7 @@ def build(settings: Settings) -> Workflow:
             model=NANO,
             warm_start=True,
             task=MaskedLM(mask_share=0.2),
-            optimise=Optimise(steps=2000, batch_rows=16, learning_rate=1e-3, seed=seed),
+            optimise=Optimise(steps=1200, batch_rows=16, learning_rate=1e-3, seed=seed),
         ),
     )
     teacher = flow.add(
@@ -81,14 +81,13 @@ def build(settings: Settings) -> Workflow:
             data=docs,
             method=Distill(
                 student=ModelConfig(layers=1, width=128, heads=2, feedforward=512),
-                optimise=Optimise(steps=400, batch_rows=32, learning_rate=1e-3, seed=seed),
+                soft_share=1.0,  # on unlabelled text: the labels stay those the teacher saw
+                optimise=Optimise(steps=250, batch_rows=32, learning_rate=1e-3, seed=seed),
             ),
         ),
     )
     small = flow.add("int8", CompressConfig(model=student, data=docs, method=Quantize()))
-    mobile = flow.add(
-        "mobile", ExportConfig(model=small, probe=docs, format=LiteRT(tolerance=1e-3))
-    )
+    mobile = flow.add("mobile", ExportConfig(model=small, probe=docs, format=LiteRT(tolerance=0.1)))
     flow.add("onnx", ExportConfig(model=student, probe=docs, format=Onnx()))
     floor = TfidfLinear(max_rows=rows)
     flow.compare(

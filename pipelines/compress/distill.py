@@ -2,6 +2,8 @@
 
 The loss is `soft_share * T^2 * KL(teacher || student)` at temperature T on every text, plus
 `1 - soft_share` times the cross-entropy on the texts that have labels. The loop is training's own.
+The student begins with every weight of the teacher's that has its name and shape: embeddings, first
+layers and head where the widths agree (Sanh et al. 2019, section 3).
 
 Source: Hinton et al. 2015, section 2.
 """
@@ -21,7 +23,7 @@ from pipelines.core.cluster import distributed
 from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model.build import Labels, Vocabulary, build
-from pipelines.model.checkpoint import Loaded, load_model, read_facts
+from pipelines.model.checkpoint import Loaded, load_model, read_facts, supply
 from pipelines.tasks.classify import ClassifyTask, encode, number, scores, select
 from pipelines.tasks.protocol import Batch, inputs
 from pipelines.train.loop import Team, fit
@@ -117,6 +119,7 @@ def learn(settings: Json) -> Json:
     student = build(
         method.student, vocabulary, Labels(names, method.student.dropout), optimise.seed
     )
+    supply(student, teacher.model.state_dict())
     fitted = fit(student, task, optimise, out)
     if Team().rank:
         return {}
