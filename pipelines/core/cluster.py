@@ -314,6 +314,8 @@ def _start(placement: Placement) -> None:
     """Start Ray on this machine, with no dashboard and a token that only this user can read."""
     import ray
 
+    # It warns that tokens are on, which they shall be.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     ray.init(
         address="local",
         num_cpus=placement.cpus or max(2, os.cpu_count() or 2),
@@ -340,3 +342,5 @@ def _quiet_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns at each dataset that the bars are off, which they are on purpose: Console draws them.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
