@@ -40,3 +40,7 @@ class CompressConfig(StageConfig):
     split: str = Field(default="train", description="the split a student learns from")
     judge_split: str = Field(default="test", description="the split quality is measured on")
     judge_rows: int = Field(default=500, ge=1, description="rows of it used, the first by hash")
+
+    def estimate(self) -> str:
+        """Rows that a student learns from."""
+        return self.method.optimise.work() if isinstance(self.method, Distill) else ""

@@ -56,8 +56,11 @@ def ancestors(artifact: Artifact, storage: Store) -> Node:
 
 
 def render(tree: Node) -> str:
-    """The tree as indented lines: role, kind, name, digest, counts, key metric."""
-    return "\n".join(_lines(tree, "", ""))
+    """The tree as indented lines: role, kind, name, digest, counts, key metric.
+
+    An artifact that was reached before is named, and what it was made from is not said again.
+    """
+    return "\n".join(_lines(tree, "", "", set()))
 
 
 def plain(tree: Node) -> Json:
@@ -126,8 +129,11 @@ def _key_metric(facts: Manifest) -> tuple[str, float] | None:
     return next(((key, facts.metrics[key]) for key in KEY_METRICS if key in facts.metrics), None)
 
 
-def _lines(node: Node, first: str, rest: str) -> list[str]:
+def _lines(node: Node, first: str, rest: str, seen: set[str]) -> list[str]:
     """The lines of a node; `first` leads its own line, `rest` those below."""
+    if node.digest in seen and node.made_from:
+        return [f"{first}{node.role}: {node.kind} {node.name} {node.digest[:SHOWN]}  (see above)"]
+    seen.add(node.digest)
     raw = [child for child in node.made_from if child.kind == "raw"]
     shown = [child for child in node.made_from if child.kind != "raw"] + raw[:RAW_SHOWN]
     more = len(raw) - RAW_SHOWN
@@ -135,7 +141,7 @@ def _lines(node: Node, first: str, rest: str) -> list[str]:
     for index, child in enumerate(shown, start=1):
         last = index == len(shown) and more <= 0
         branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        lines += _lines(child, rest + branch, rest + below)
+        lines += _lines(child, rest + branch, rest + below, seen)
     if more > 0:
         lines.append(f"{rest}└─ and {more:,} more raw files")
     return lines

@@ -27,6 +27,10 @@ class Optimise(Config):
     checkpoint_steps: int = Field(default=100, ge=1, description="steps between checkpoints")
     seed: int = Field(default=0, ge=0, description="weights, order, masks and dropout")
 
+    def work(self) -> str:
+        """How much is done, for `plan`."""
+        return f"{self.steps:,} x {self.batch_rows} rows"
+
 
 class TrainConfig(StageConfig):
     """Tokens | Corpus (+ Model) -> Model: pretraining from Tokens, fine-tuning from a Corpus."""
@@ -49,6 +53,10 @@ class TrainConfig(StageConfig):
     max_rows: int | None = Field(
         default=None, ge=1, description="labelled rows used, the first by hash; None takes all"
     )
+
+    def estimate(self) -> str:
+        """Rows that are learnt from."""
+        return self.optimise.work()
 
     @model_validator(mode="after")
     def _one_beginning(self) -> "TrainConfig":
