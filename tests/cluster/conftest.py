@@ -38,6 +38,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for_cpus(number: int, gcs: str, env: dict[str, str]) -> None:
+    """Until the cluster has as many CPUs, which is as many nodes here."""
+    status = [RAY, "status", "--address", gcs]
+    for _ in range(60):
+        done = subprocess.run(status, env=env, capture_output=True, text=True, check=False)
+        if f"/{number}.0 CPU" in done.stdout:
+            return
+        time.sleep(1)
+    raise AssertionError(f"no {number} nodes after a minute: {done.stdout} {done.stderr}")
+
+
 @pytest.fixture(scope="module")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """`ray start --head` and a second raylet, both with a token; stopped by process id."""
@@ -54,9 +65,9 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     worker = [RAY, "start", "--block", f"--address={gcs}", *common]
     nodes = []
     try:
-        for command in (head, worker):
+        for number, command in enumerate((head, worker), start=1):
             nodes.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
-            time.sleep(8 if command is head else 4)
+            wait_for_cpus(number, gcs, env)
         yield Cluster(gcs, f"http://127.0.0.1:{dashboard}", env)
     finally:
         for node in reversed(nodes):
