@@ -115,3 +115,12 @@ def test_placement_is_not_a_setting_of_any_step() -> None:
     done = rayline("plan", "quickstart", "workers=3")
     assert done.returncode == 2
     assert "unknown setting or step workers" in done.stderr
+
+
+def test_no_cluster_at_the_address_is_a_clear_error(tmp_path: Path) -> None:
+    where = ["--address", "127.0.0.1:1", "--storage", str(tmp_path)]
+    done = rayline("run", "quickstart", *where)
+    assert done.returncode == 2
+    assert "no Ray cluster answers at 127.0.0.1:1" in done.stderr
+    assert "ray start --head" in done.stderr
+    assert "Traceback" not in done.stderr

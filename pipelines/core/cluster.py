@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ ENVIRONMENT = {
 OBJECT_STORE = 400 * 2**20  # bytes; steps pass counts and hashes between tasks, never text
 PROGRESS = ".progress.json"
 POLL_S = 1.0
+KNOCK_S = 10.0
 
 
 def prepare() -> None:
@@ -78,13 +80,21 @@ def connect(address: str) -> None:
     import ray
 
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}; start one with "
             "`ray start --head`, give its address (host:6379), and export RAY_AUTH_MODE=token with "
             "RAY_AUTH_TOKEN if it asks for one; `rayline doctor` checks all of it"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def disconnect() -> None:

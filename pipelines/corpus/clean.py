@@ -8,6 +8,7 @@ import unicodedata
 
 import ftfy
 
+MOST_PASSES = 8  # one is the rule; text broken n times needs n + 1
 # Characters that UTF-8 read as Latin-1 or Windows-1252 begins with; without one there is none.
 _SUSPICIOUS = re.compile("[\u00c2\u00c3\u00e2\u00ef\u00f0\u00e3-\u00e9\u0080-\u009f]")
 _LINE_ENDS = re.compile("\r\n?|[\u0085\u2028\u2029]")
@@ -39,6 +40,15 @@ def _ascii(text: str) -> str:
 
 
 def _unicode(text: str) -> str:
+    """Repaired until nothing changes: what is removed may have stood inside a broken character."""
+    for _ in range(MOST_PASSES):
+        before, text = text, _repaired(text)
+        if text == before:
+            break
+    return text
+
+
+def _repaired(text: str) -> str:
     if _SUSPICIOUS.search(text):
         text = ftfy.fix_encoding(text)
     text = _REMOVED.sub("", _LINE_ENDS.sub("\n", text))

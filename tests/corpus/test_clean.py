@@ -22,6 +22,7 @@ from pipelines.corpus.clean import clean
         ("\u202eabc", "abc"),
         ("👩\u200d💻", "👩\u200d💻"),
         ("中文，标点。", "中文，标点。"),
+        ("\u00c2\x1f\x80", "€"),
     ],
 )
 def test_text_is_repaired(raw, cleaned):
