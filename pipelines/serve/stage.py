@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import logging
 import socket
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -176,6 +177,8 @@ def app_builder(args: dict[str, Any]) -> serve.Application:
 
 def application(artifact: Artifact, config: ServeConfig) -> serve.Application:
     """The two deployments for `artifact`, not yet running."""
+    # Ray compares with its default push interval; ours is 1 s, by the environment (core/cluster.py).
+    warnings.filterwarnings("ignore", "`look_back_period_s`", FutureWarning)
     replica = serve.deployment(
         name="model",
         ray_actor_options={"num_cpus": config.replica_cpus},
