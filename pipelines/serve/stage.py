@@ -177,7 +177,7 @@ def app_builder(args: dict[str, Any]) -> serve.Application:
 
 def application(artifact: Artifact, config: ServeConfig) -> serve.Application:
     """The two deployments for `artifact`, not yet running."""
-    # Ray compares with its default push interval; ours is 1 s, by the environment (core/cluster.py).
+    # Ray compares with its default push interval; core/cluster.py sets ours, 1 s.
     warnings.filterwarnings("ignore", "`look_back_period_s`", FutureWarning)
     replica = serve.deployment(
         name="model",
