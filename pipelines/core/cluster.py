@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 OBJECT_STORE = 400 * 2**20  # bytes; steps pass counts and hashes between tasks, never text
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set in a job's driver. Its folder is unpacked once a node, so where two nodes share a host it is
+replaced while the driver stands in it, and whatever asks for the current folder then fails."""
 PROGRESS = ".progress.json"
 POLL_S = 1.0
 KNOCK_S = 10.0
@@ -61,6 +65,8 @@ def session(placement: Placement) -> Iterator[None]:
     address = placement.address or os.environ.get("RAY_ADDRESS")
     if address:
         connect(address)
+        if JOB in os.environ:
+            os.chdir(tempfile.gettempdir())
     else:
         _start(placement)
     try:
