@@ -84,11 +84,12 @@ def connect(address: str) -> None:
         ConfigError: nothing answers there, or it wants a token that this process does not have.
     """
     import ray
+    from ray.exceptions import RayError
 
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}; start one with "
             "`ray start --head`, give its address (host:6379), and export RAY_AUTH_MODE=token with "
@@ -291,6 +292,7 @@ def submit(
         ConfigError: nothing answers at the address, or it refuses the token.
     """
     prepare()
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
@@ -302,7 +304,7 @@ def submit(
                 runtime_env={"working_dir": str(folder), "env_vars": environment},
             )
         )
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, RayError) as error:
         raise ConfigError(
             f"no Ray dashboard accepts jobs at {address}: {str(error).splitlines()[0]}; give the "
             "address that `ray start --head` printed (http://host:8265), and export "
