@@ -1,7 +1,6 @@
 """A real cluster of two raylets that wants a token: submit, plain `ray job submit`, doctor."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +36,7 @@ def test_submit_runs_the_workflow_on_a_cluster_that_wants_a_token(two_nodes, sma
 def test_plain_ray_job_submit_finds_everything_made_already(two_nodes, small, storage):
     entry = ["python", "-m", "workflows.quickstart", *small, "--storage", str(storage)]
     command = [RAY, "job", "submit", "--address", two_nodes.dashboard, "--working-dir", "."]
-    done = run([*command, "--", shlex.join(entry)], two_nodes.env)
+    done = run([*command, "--", *entry], two_nodes.env)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert done.stdout.count("reused") >= 16
 
