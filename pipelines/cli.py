@@ -67,7 +67,7 @@ def plan(
     config: ConfigFile = None,
     storage: Storage = "runs",
     address: Address = None,  # noqa: ARG001 (accepted so that a run's line can be planned)
-    workers: Workers = 2,  # noqa: ARG001
+    workers: Workers = 2,  # noqa: ARG001 (likewise)
     fresh_code: FreshCode = False,
     as_json: AsJson = False,
 ) -> None:

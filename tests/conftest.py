@@ -9,6 +9,10 @@ import hypothesis
 import pytest
 
 from pipelines.core import cluster
+from pipelines.core.artifact import Artifact, Workspace, commit
+from pipelines.core.config import Placement, StageConfig
+from pipelines.core.storage import Store
+from pipelines.core.workflow import Step
 
 cluster.prepare()
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.1"
@@ -18,10 +22,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Short, because a unix socket's path may have 107 bytes.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rl", dir="/tmp")
 
-from pipelines.core.artifact import Artifact, Workspace, commit  # noqa: E402
-from pipelines.core.config import Placement, StageConfig  # noqa: E402
-from pipelines.core.storage import Store  # noqa: E402
-from pipelines.core.workflow import Step  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 # Here every run looks for new counterexamples; CI repeats the same ones, so it fails for a change.

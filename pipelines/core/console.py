@@ -48,7 +48,12 @@ class Console:
         else:
             self._print(line)
 
-    def finished(self, name: str, artifact: Artifact, made_from: Mapping[str, Artifact]) -> None:  # noqa: ARG002
+    def finished(
+        self,
+        name: str,
+        artifact: Artifact,
+        made_from: Mapping[str, Artifact],  # noqa: ARG002 (part of the Observer role)
+    ) -> None:
         """Say what a step made and where."""
         self.done += 1
         facts = artifact.manifest

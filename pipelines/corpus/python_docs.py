@@ -59,7 +59,7 @@ def modules(package: str, max_files: int) -> list[Module]:
     found = []
     for path in islice(_walk(root), max_files):
         name = os.path.relpath(path, root).replace(os.sep, "/")
-        found.append(Module(f"{package}/{name}", path, os.path.getsize(path)))  # noqa: PTH202
+        found.append(Module(f"{package}/{name}", path, os.path.getsize(path)))  # noqa: PTH202 (path is a str)
     if not found:
         raise DataError(f"python-docs: {package} has no Python source in {root}; leave it out")
     return found

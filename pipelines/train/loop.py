@@ -206,7 +206,7 @@ class _Learner:
         loss = torch.stack(
             [found[name] * (weight / counts[name]) for name, weight in weights]
         ).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return found
 
 

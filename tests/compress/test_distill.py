@@ -38,8 +38,11 @@ def test_the_loss_is_the_softened_divergence_and_the_labels_part() -> None:
     texts = ClassifyTask(rows, np.array([1]), pad_id=0, seed=0, batch_rows=1, parts=1)
     task = distill.DistillTask(texts, np.array([[2 * math.log(3), 0]], np.float32), METHOD)
     (batch,) = task.batches(0)
-    model = lambda **given: SimpleNamespace(logits=torch.zeros(1, 2))  # noqa: E731
-    sums = task.sums(model, batch)
+
+    def undecided(**given: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=torch.zeros(1, 2))
+
+    sums = task.sums(undecided, batch)
     # At T = 2 the teacher says 3/4 and 1/4, the student 1/2 and 1/2.
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     assert float(sums["soft_loss"]) == pytest.approx(expected, abs=1e-6)
