@@ -236,6 +236,7 @@ def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str
     of the Train controller, so the whole attempt is repeated.
     """
     for number in range(retries + 1):
+        standing = _reservations()
         try:
             return attempt(number)
         except Exception as error:
@@ -246,7 +247,32 @@ def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str
                     "checkpointed is kept, and the same command continues from it"
                 ) from error
             log.warning("%s: its processes were lost (%s); starting them again", name, lost)
+            _free(_reservations() - standing)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _reservations() -> set[str]:
+    """Ids of this driver's placement groups; an id ends with the id of the job that made it."""
+    import ray
+    from ray.util import placement_group_table
+
+    job, groups = ray.get_runtime_context().get_job_id(), placement_group_table()
+    held = {name for name, facts in groups.items() if facts["state"] != "REMOVED"}
+    return {name for name in held if name.endswith(job)}
+
+
+def _free(reservations: set[str]) -> None:
+    """Give back the CPUs of a dead attempt.
+
+    A Train controller that dies leaves its group's CPUs reserved until the driver ends, unless
+    Ray's state API answers, which needs the dashboard; the next attempt would wait in vain.
+    """
+    from ray import PlacementGroupID
+    from ray.util import remove_placement_group
+    from ray.util.placement_group import PlacementGroup
+
+    for name in reservations:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
 @contextlib.contextmanager

@@ -61,7 +61,6 @@ def test_processes_form_a_group_and_rank_0_answers(ray_local: None, out: Workspa
     assert [point["step"] for point in seen] == [1, 2]
 
 
-@pytest.mark.slow  # killed while the group starts: Ray may keep the dead group's CPUs for minutes
 def test_a_killed_process_restarts_the_group(
     ray_local: None, out: Workspace, tmp_path: Path
 ) -> None:
