@@ -9,13 +9,19 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.core.errors import ConfigError, RaylineError
+
+if TYPE_CHECKING:
+    from pipelines.core.artifact import Artifact
+    from pipelines.core.config import Config, Placement, StageConfig
+    from pipelines.core.workflow import Workflow
 
 STAGES = ("corpus", "tokenizer", "tokens", "train", "evaluate", "compress", "export")
 INTERRUPTED = 130
@@ -149,6 +155,7 @@ def serve(
     """Serve a compressed model behind an autoscaled HTTP endpoint."""
     from pipelines.core import cluster
     from pipelines.core.config import assignment, parse
+    from pipelines.serve import client
     from pipelines.serve.config import ServeConfig
 
     config = parse(ServeConfig, dict(map(assignment, settings or [])), "command line")
@@ -159,11 +166,13 @@ def serve(
         url = stage.run(artifact, config)
         try:
             if check is not None:
-                _ask(url, check)
+                print(client.curl(url, check))
+                print(json.dumps(client.ask(url, check), indent=1))
                 return
             print(f"serving {artifact.uri} at {url} (Ctrl-C stops it). Try:")
-            print(_curl(url, "some text"))
-            _wait()
+            print(client.curl(url, "some text"), flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
         finally:
             stage.shutdown()
 
@@ -211,8 +220,12 @@ def schema(
     """Print the JSON Schema of a stage's or a workflow's settings."""
     from pipelines.core import recipe
     from pipelines.core.config import nearest
+    from pipelines.serve.config import ServeConfig
 
-    if target in (*STAGES, "infer", "serve"):
+    config: type[Config]
+    if target == "serve":
+        config = ServeConfig
+    elif target in (*STAGES, "infer"):
         config = _stage_config(target)
     elif target in recipe.names():
         config = recipe.settings(target)
@@ -303,13 +316,13 @@ def _usage(error: Any) -> str:
     return f"{error.format_message()} (see rayline --help)"
 
 
-def _placement(storage: str, address: str | None, workers: int, cpus: int | None) -> Any:
+def _placement(storage: str, address: str | None, workers: int, cpus: int | None) -> "Placement":
     from pipelines.core.config import Placement
 
     return Placement(storage=storage, address=address, workers=workers, cpus=cpus)
 
 
-def _run(flow: Any, placement: Any, fresh_code: bool) -> Any:
+def _run(flow: "Workflow", placement: "Placement", fresh_code: bool) -> "dict[str, Artifact]":
     """Run a workflow's steps, told to the terminal and to MLflow."""
     from pipelines.core import cluster, tracking
     from pipelines.core.console import Console
@@ -328,27 +341,19 @@ def _run(flow: Any, placement: Any, fresh_code: bool) -> Any:
         )
 
 
-def _print_result(flow: Any, made: Any, verb: str, placement: Any, as_json: bool) -> None:
+def _print_result(
+    flow: "Workflow", made: "dict[str, Artifact]", verb: str, placement: "Placement", as_json: bool
+) -> None:
     from pipelines.core import console
 
     if as_json:
         rows = {name: {"uri": a.uri, "digest": a.digest} for name, a in made.items()}
         print(json.dumps(rows, indent=1))
-        return
-    print("\n" + console.step_table(made))
-    if flow.compared:
-        reports = {title: made[step] for title, step in flow.compared.items()}
-        print("\n" + console.comparison_table(reports))
-    where = "" if placement.storage == "runs" else f" --storage {placement.storage}"
-    last = flow.served or list(made)[-1]
-    print(f"\neverything is in {placement.storage}; next:")
-    if flow.served:
-        print(f"  rayline serve {verb}{where} --check '{flow.example}'")
-    print(f"  rayline show {last}{where}")
-    print(f"  rayline ui{where}")
+    else:
+        print(console.result(flow, made, verb, placement.storage))
 
 
-def _servable(target: str, storage: str) -> Any:
+def _servable(target: str, storage: str) -> "Artifact":
     """The Model or Bundle at a path, or the one a workflow's `serve` step last made."""
     from pipelines.core import lineage, recipe
     from pipelines.core.artifact import open_artifact
@@ -362,36 +367,13 @@ def _servable(target: str, storage: str) -> Any:
     return artifact
 
 
-def _ask(url: str, text: str) -> None:
-    """Send one request and print what came back."""
-    import urllib.request
-
-    body = json.dumps({"input": text}).encode()
-    request = urllib.request.Request(
-        f"{url}/v1/classify", body, {"content-type": "application/json"}
-    )
-    print(_curl(url, text))
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        print(json.dumps(json.load(answer), indent=1))
-
-
-def _curl(url: str, text: str) -> str:
-    body = json.dumps({"input": text})
-    return f"curl -s {url}/v1/classify -H 'content-type: application/json' -d '{body}'"
-
-
-def _wait() -> None:
-    import signal
-
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
-
-
-def _stage_config(stage: str) -> Any:
-    """The settings class of a stage, or of `serve`."""
+def _stage_config(stage: str) -> "type[StageConfig]":
+    """The settings class of a stage."""
     import importlib
 
     module = importlib.import_module(f"pipelines.{stage}.config")
-    return getattr(module, f"{stage.capitalize()}Config")
+    config: type[StageConfig] = getattr(module, f"{stage.capitalize()}Config")
+    return config
 
 
 def _project() -> Path:

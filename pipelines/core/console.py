@@ -1,5 +1,6 @@
 """What a person sees: progress on a terminal, plain lines in a log, tables at the end."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import TextIO
 from pipelines.core.artifact import Artifact
 from pipelines.core.config import Json, StageConfig
 from pipelines.core.plan import Planned
+from pipelines.core.workflow import Workflow
 
 LOG_EVERY_S = 10.0  # seconds between progress lines of one step, off a terminal
 SHOWN = ("loss", "masked_accuracy", "label_accuracy", "tokens_per_s", "mfu", "documents", "rows")
@@ -138,6 +140,21 @@ def bar(facts: Json, width: int = 24) -> str:
         return ""
     full = round(width * step / steps)
     return f"[{'#' * full}{'.' * (width - full)}] {step}/{steps}  "
+
+
+def result(flow: Workflow, made: Mapping[str, Artifact], verb: str, storage: str) -> str:
+    """What a run ends with: every step, the compared reports, where all is, what to type next."""
+    blocks = ["", step_table(made)]
+    if flow.compared:
+        reports = {title: made[step] for title, step in flow.compared.items()}
+        blocks += ["", comparison_table(reports)]
+    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
+    blocks += ["", f"everything is in {storage}; next:"]
+    if flow.served:
+        blocks.append(f"  rayline serve {verb}{where} --check {shlex.quote(flow.example)}")
+    blocks.append(f"  rayline show {flow.served or list(made)[-1]}{where}")
+    blocks.append(f"  rayline ui{where}")
+    return "\n".join(blocks)
 
 
 def figure(value: object) -> str:

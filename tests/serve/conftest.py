@@ -1,8 +1,12 @@
 """A predictor without a model, and the application around it."""
 
 import asyncio
+import socket
+import threading
+import time
 
 import pytest
+import uvicorn
 
 from pipelines.serve.app import ModelCard, build_app
 from pipelines.serve.config import ServeConfig
@@ -40,3 +44,20 @@ def serving(predict):
         return build_app(answer, CARD, ServeConfig(**settings))
 
     return make
+
+
+@pytest.fixture
+def served(serving):
+    """The URL of a real server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = uvicorn.Config(serving(), port=port, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()

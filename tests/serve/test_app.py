@@ -3,14 +3,10 @@
 import asyncio
 import json
 import logging
-import socket
-import threading
-import time
 
 import httpx
 import openai
 import pytest
-import uvicorn
 
 from pipelines.serve.errors import ApiError
 
@@ -246,23 +242,6 @@ def test_the_schema_tells_the_body(serving):
     schema = ask(serving(), "GET", "/openapi.json").json()
     body = schema["paths"][CLASSIFY]["post"]["requestBody"]["content"]["application/json"]
     assert sorted(body["schema"]["properties"]) == ["input", "model"]
-
-
-@pytest.fixture
-def served(serving):
-    """The URL of a real server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(serving(), port=port, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 def test_openai_client_can_use_it(served):
