@@ -87,7 +87,9 @@ def build(settings: Settings) -> Workflow:
         ),
     )
     small = flow.add("int8", CompressConfig(model=student, data=docs, method=Quantize()))
-    mobile = flow.add("mobile", ExportConfig(model=small, probe=docs, format=LiteRT(tolerance=0.1)))
+    mobile = flow.add(
+        "mobile", ExportConfig(model=small, probe=docs, format=LiteRT(tolerance=1e-3))
+    )
     flow.add("onnx", ExportConfig(model=student, probe=docs, format=Onnx()))
     floor = TfidfLinear(max_rows=rows)
     flow.compare(
