@@ -16,7 +16,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.core.config import Json
 from pipelines.serve.admission import Admission
 from pipelines.serve.config import ServeConfig
 from pipelines.serve.errors import ApiError, from_validation
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 DRAINED = 64  # limits' worth of a too large body that is read and dropped, so that 413 is seen
-Json = dict[str, Any]
-
 
 Predict = Callable[[list[str]], Awaitable[list[Json]]]
 """Texts -> `label`, `score` and `scores` (by label) of each, in their order."""

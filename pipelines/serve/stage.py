@@ -11,9 +11,9 @@ import datetime as dt
 import json
 import logging
 import socket
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import ray
 from fastapi import FastAPI
@@ -24,7 +24,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.core.artifact import Artifact, open_artifact
-from pipelines.core.config import parse
+from pipelines.core.config import Json, parse
 from pipelines.core.errors import ArtifactError, ConfigError, RaylineError, ServeError
 from pipelines.engines.predictor import load
 from pipelines.serve.app import ModelCard, build_app
@@ -33,19 +33,24 @@ from pipelines.serve.errors import ApiError
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
-
 APP = "rayline"
 KINDS = ("Model", "Bundle")
+UNNAMED = {"0": "LABEL_0", "1": "LABEL_1"}  # transformers' own names, which it leaves out
 CANARY = "A short text that shows whether the model still answers."
 GATEWAY_ONGOING = 10_000  # the gateway refuses by itself; Ray's proxy must not queue before it
 PROXY_GRACE_S = 5.0  # the proxy's plain-text timeout comes after the gateway's JSON one
 
 
 class Replica:
-    """One copy of the model."""
+    """One copy of the model.
 
-    def __init__(self, uri: str, digest: str) -> None:
+    Args:
+        uri: the artifact's.
+        digest: what it must hold.
+        check_s: seconds that a check of the health may take.
+    """
+
+    def __init__(self, uri: str, digest: str, check_s: float) -> None:
         artifact = open_artifact(uri, KINDS)
         if artifact.digest != digest:
             raise ArtifactError(
@@ -54,16 +59,25 @@ class Replica:
             )
         self._predictor = load(artifact.local())
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._check_s = check_s
         self._predictor.predict([CANARY])
+        self._answered = time.monotonic()
 
     async def predict(self, texts: list[str]) -> list[Json]:
         """`label`, `score` and `scores` of each text; meanwhile the event loop stays free."""
         loop = asyncio.get_running_loop()
         predictions = await loop.run_in_executor(self._thread, self._predictor.predict, texts)
+        self._answered = time.monotonic()
         return [dataclasses.asdict(one) for one in predictions]
 
     async def check_health(self) -> None:
-        """Raise, or never return, when the model does not answer; Ray then replaces the replica."""
+        """Raise, or never return, when the model does not answer; Ray then replaces the replica.
+
+        A model that has just answered is well: under full load a text of ours would wait behind
+        `max_ongoing` requests, longer than a check may take.
+        """
+        if time.monotonic() - self._answered < self._check_s:
+            return
         await self.predict([CANARY])
 
 
@@ -107,6 +121,7 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
     Raises:
         ServeError: the port is taken, an endpoint runs already, the CPUs do not suffice, or no
             replica came up.
+        ArtifactError: the model is no classifier.
     """
     if serve.status().proxies:
         raise ServeError(
@@ -115,23 +130,20 @@ def run(artifact: Artifact, config: ServeConfig) -> str:
         )
     check_port(config)
     _check_cpus(config)
+    app = application(artifact, config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the URL is told by the caller
-    serve.start(
-        http_options=HTTPOptions(
-            host=config.host,
-            port=config.port,
-            request_timeout_s=config.timeout_s + PROXY_GRACE_S,
-        )
-    )
     try:
-        serve.run(application(artifact, config), name=APP, route_prefix="/")
-    except RuntimeError as error:
-        why = _cause(serve.status().applications[APP].deployments["model"].message)
+        serve.start(
+            http_options=HTTPOptions(
+                host=config.host,
+                port=config.port,
+                request_timeout_s=config.timeout_s + PROXY_GRACE_S,
+            )
+        )
+        _deploy(app, artifact.uri)
+    except BaseException:  # Ctrl-C too: a Serve that is left running refuses the next start
         serve.shutdown()
-        raise ServeError(
-            f"{artifact.uri}: no replica came up: {why}; check the artifact with "
-            "`rayline show`, or make it again"
-        ) from error
+        raise
     return f"http://{config.host}:{config.port}"
 
 
@@ -158,7 +170,7 @@ def shutdown() -> None:
     serve.shutdown()
 
 
-def app_builder(args: dict[str, Any]) -> serve.Application:
+def app_builder(args: Json) -> serve.Application:
     """The application of a serve.yaml: `args` are `model` (a URI) and settings of ServeConfig.
 
     Raises:
@@ -203,7 +215,20 @@ def application(artifact: Artifact, config: ServeConfig) -> serve.Application:
         max_ongoing_requests=GATEWAY_ONGOING,
         graceful_shutdown_timeout_s=config.timeout_s,
     )(serve.ingress()(Gateway))
-    return gateway.bind(replica.bind(artifact.uri, artifact.digest), _card(artifact), config)
+    model = replica.bind(artifact.uri, artifact.digest, config.timeout_s)
+    return gateway.bind(model, _card(artifact), config)
+
+
+def _deploy(app: serve.Application, uri: str) -> None:
+    """Start `app`; returns once it answers."""
+    try:
+        serve.run(app, name=APP, route_prefix="/")
+    except RuntimeError as error:
+        why = _cause(serve.status().applications[APP].deployments["model"].message)
+        raise ServeError(
+            f"{uri}: no replica came up: {why}; check the artifact with `rayline show`, or make it "
+            "again"
+        ) from error
 
 
 def _card(artifact: Artifact) -> ModelCard:
@@ -220,7 +245,11 @@ def _card(artifact: Artifact) -> ModelCard:
 def _labels(artifact: Artifact) -> tuple[str, ...]:
     if artifact.kind == "Bundle":
         return tuple(json.loads(artifact.read("bundle.json"))["labels"])
-    names: dict[str, str] = json.loads(artifact.read("config.json"))["id2label"]
+    if json.loads(artifact.read("rayline.json"))["task"]["kind"] != "classify":
+        raise ArtifactError(
+            f"{artifact.uri}: is no classifier, so it cannot be served; fine-tune it first"
+        )
+    names: dict[str, str] = json.loads(artifact.read("config.json")).get("id2label", UNNAMED)
     return tuple(names[key] for key in sorted(names, key=int))
 
 

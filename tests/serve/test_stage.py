@@ -1,10 +1,12 @@
 """A real endpoint on Ray Serve: answers, overload, a killed replica, scaling."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import httpx
@@ -13,7 +15,7 @@ import psutil
 import pytest
 from ray import serve
 
-from pipelines.core.errors import ConfigError, ServeError
+from pipelines.core.errors import ArtifactError, ConfigError, ServeError
 from pipelines.engines.predictor import load
 from pipelines.serve import stage
 from pipelines.serve.config import ServeConfig
@@ -40,6 +42,58 @@ def url(ray_local, tiny_classifier):
 def http(url):
     with httpx.Client(base_url=url, timeout=60) as client:
         yield client
+
+
+def interrupted(*_args, **_options):
+    raise KeyboardInterrupt
+
+
+def test_a_start_that_is_interrupted_leaves_no_serve_behind(
+    ray_local, tiny_classifier, monkeypatch
+):
+    monkeypatch.setattr(serve, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(tiny_classifier, CONFIG)
+    assert not serve.status().proxies
+
+
+def pretrained(make_artifact):
+    facts = {"task": {"kind": "masked-lm"}, "max_length": 32}
+    return make_artifact(
+        "Model", "train", {"rayline.json": json.dumps(facts).encode(), "config.json": b"{}"}
+    )
+
+
+def test_a_model_that_is_no_classifier_is_refused_before_serve_starts(ray_local, make_artifact):
+    with pytest.raises(ArtifactError, match=r"is no classifier, .* fine-tune it first"):
+        stage.run(pretrained(make_artifact), CONFIG)
+    assert not serve.status().proxies
+
+
+def replica(artifact, check_s):
+    """A replica outside of Ray, whose model is busy until the event is set."""
+    made, free = stage.Replica(artifact.uri, artifact.digest, check_s), threading.Event()
+    made._thread.submit(free.wait)
+    return made, free
+
+
+def test_a_busy_model_that_has_just_answered_is_healthy(tiny_classifier):
+    made, free = replica(tiny_classifier, check_s=60)
+    asyncio.run(asyncio.wait_for(made.check_health(), 1))
+    free.set()
+
+
+def test_a_model_that_has_not_answered_for_long_is_asked(tiny_classifier):
+    async def check():
+        task = asyncio.create_task(made.check_health())
+        await asyncio.sleep(0.1)
+        waited = not task.done()
+        free.set()
+        await task
+        return waited
+
+    made, free = replica(tiny_classifier, check_s=0.0)
+    assert asyncio.run(check())
 
 
 def replicas():
