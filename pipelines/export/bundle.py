@@ -52,8 +52,6 @@ def build(
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, folder / name)
-    # Longer texts are cut where the last signature ends, so the model is asked for the same.
-    reference.max_length = min((reference.max_length, *lengths(chosen, engine)[-1:]))
     facts = Bundle(chosen.kind, reference.labels, reference.max_length, engine.pad_id)
     (folder / BUNDLE).write_bytes(describe(facts))
     exported = load(folder)
@@ -63,12 +61,14 @@ def build(
 
 
 def lengths(chosen: Format, engine: TorchEngine) -> tuple[int, ...]:
-    """A `.tflite`'s signatures: up to the first that holds the longest text the model reads."""
+    """A `.tflite`'s signatures: those asked for, and the longest text that the model reads.
+
+    A longer one would only compute padding; without the last, texts would be cut, unnoticed.
+    """
     if not isinstance(chosen, LiteRT):
         return ()
-    ascending = sorted(set(chosen.lengths))
-    last = next((length for length in ascending if length >= engine.max_length), ascending[-1])
-    return tuple(length for length in ascending if length <= last)
+    shorter = {length for length in chosen.lengths if length < engine.max_length}
+    return (*sorted(shorter), engine.max_length)
 
 
 def _convert(chosen: Format, engine: TorchEngine, target: Path) -> None:

@@ -17,8 +17,10 @@ class LiteRT(Config):
         description="arithmetic; int8 is faster only where the CPU has 8-bit dot products "
         "(VNNI, ARM), and inexact",
     )
-    lengths: tuple[int, ...] = Field(
-        default=(32, 64, 128), min_length=1, description="token counts with a signature each"
+    lengths: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        default=(32, 64, 128),
+        description="token counts with a signature each, below the most the model reads, which "
+        "always has one: a short text runs in less time, the file grows by each",
     )
     tolerance: float = Field(
         default=0.25, gt=0, description="largest logit difference from torch on the probe texts"
@@ -46,6 +48,7 @@ class ExportConfig(StageConfig):
 
     stage: ClassVar[str] = "export"
     makes: ClassVar[str] = "Bundle"
+    version: ClassVar[int] = 2
 
     model: str = Input("Model", description="the model to export")
     format: Annotated[LiteRT | Onnx, Field(discriminator="kind")] = Field(description="to what")

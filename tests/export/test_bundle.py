@@ -1,4 +1,4 @@
-"""A Bundle folder runs alone, is cut to the lengths it has, and repeats byte for byte."""
+"""A Bundle folder runs alone, reads what its model reads, and repeats byte for byte."""
 
 import json
 import subprocess
@@ -98,12 +98,25 @@ def test_a_bundle_is_not_exported_again(tflite, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "kept"),
-    [((64, 8, 32), (8, 32)), ((8, 16), (8, 16)), ((128,), (128,)), ((24, 40, 64), (24, 40))],
+    ("asked", "made"),
+    [((64, 8, 32), (8, 32)), ((8, 16), (8, 16, 32)), ((128,), (32,)), ((), (32,))],
 )
-def test_lengths_go_up_to_the_first_that_holds_every_text(tiny_classifier, asked, kept):
-    engine = TorchEngine(tiny_classifier.local())
-    assert lengths(LiteRT(lengths=asked), engine) == kept
+def test_the_last_length_is_the_most_that_the_model_reads(tiny_classifier, asked, made):
+    engine = TorchEngine(tiny_classifier.local())  # reads 32 tokens
+    assert lengths(LiteRT(lengths=asked), engine) == made
+
+
+def test_a_long_text_is_read_to_its_end_whatever_lengths_were_asked_for(quantised, tmp_path):
+    probe = [("f:0", "a " * 20 + "b " * 9)]
+    parity, exported = build(LiteRT(lengths=(8,)), quantised, probe, tmp_path)
+    assert parity.max_logit_difference < 5e-5
+    assert exported.max_length == load(quantised).max_length == 32
+
+
+@pytest.mark.parametrize("length", [0, -1, 1])
+def test_a_length_that_holds_no_text_is_refused(length):
+    with pytest.raises(ValueError, match="greater than or equal to 2"):
+        LiteRT(lengths=(32, length))
 
 
 def test_computing_in_int8_needs_int8():
