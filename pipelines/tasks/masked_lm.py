@@ -22,6 +22,10 @@ from pipelines.tokens.shards import Tokens
 # Devlin et al. 2019, section 3.1 and appendix A.1.
 MASKED, RANDOM = 0.8, 0.1
 FOLLOWS, OTHER = 0, 1  # transformers' `next_sentence_label`
+# Were second texts cut to the shorter of the two and no further, it would end with its sentence and
+# the longer one would not: boosted trees on the lengths and the last token then told 58 % of labels
+# of 64-token rows, with this 52 %, for 3 % of the tokens.
+RAGGED = 4
 
 
 @dataclass(frozen=True)
@@ -138,21 +142,24 @@ class MaskedLMTask:
     ) -> tuple[np.ndarray, np.ndarray | None, int]:
         """First text, second text and whether it follows.
 
-        The second text of another document is cut to the length of the one it replaces, so a row's
-        length, by which batches are formed, stays what it was.
+        The other document's text is drawn for either label, and the one that is taken is cut by
+        one law: to the shorter of the two, less up to `RAGGED - 1` tokens. So a row's length tells
+        nothing of its label, no row grows longer than the one by whose length batches are formed,
+        and neither label's rows are those that end where a sentence does.
         """
         ids, starts = self._tokens.row(row)
         if not self._config.next_sentence:
             return ids, None, FOLLOWS
         cut = _cut(len(ids), starts, random)
-        if random.random() < 0.5:
-            return ids[:cut], ids[cut:], FOLLOWS
         other = row
         while self._documents[other] == self._documents[row]:
             other = int(random.integers(self.num_rows))
         other_ids, other_starts = self._tokens.row(other)
-        tail = other_ids[_cut(len(other_ids), other_starts, random) :]
-        return ids[:cut], tail[: len(ids) - cut], OTHER
+        tails = {FOLLOWS: ids[cut:], OTHER: other_ids[_cut(len(other_ids), other_starts, random) :]}
+        room = min(len(tail) for tail in tails.values())
+        room -= int(random.integers(max(1, min(room, RAGGED))))
+        label = FOLLOWS if random.random() < 0.5 else OTHER
+        return ids[:cut], tails[label][:room], label
 
     def _mask(
         self, ids: np.ndarray, segments: np.ndarray, label: int, random: np.random.Generator

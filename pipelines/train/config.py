@@ -37,6 +37,7 @@ class TrainConfig(StageConfig):
 
     stage: ClassVar[str] = "train"
     makes: ClassVar[str] = "Model"
+    version: ClassVar[int] = 2
 
     data: str = Input("Tokens", "Corpus", description="what is learnt from")
     tokenizer: str | None = Input(
