@@ -1,7 +1,7 @@
 """Admission: a request comes in -> it runs, or is refused at once with the seconds to wait.
 
 A bounded count of requests in flight keeps the wait of those admitted short under any load. The
-wait told to the others follows from how fast requests have been finishing.
+wait told to the others follows from how fast requests have been finishing while there were any.
 """
 
 import contextlib
@@ -43,6 +43,8 @@ class Admission:
                 "send this one again after the seconds in Retry-After",
                 retry_after_s=self.wait_s(),
             )
+        if not self.in_flight:
+            self._skip_idle_time()
         self.in_flight += 1
         try:
             yield
@@ -56,3 +58,10 @@ class Admission:
             return 1.0
         span_s = self._clock() - self._finished[0]
         return min(max(self.in_flight * span_s / len(self._finished), 1.0), LONGEST_WAIT_S)
+
+    def _skip_idle_time(self) -> None:
+        """Move what is remembered up to now: an hour without a request says nothing of the rate."""
+        if self._finished:
+            idle_s = self._clock() - self._finished[-1]
+            shifted = [finished + idle_s for finished in self._finished]
+            self._finished = deque(shifted, maxlen=REMEMBERED)
