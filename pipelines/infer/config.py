@@ -26,6 +26,10 @@ class InferConfig(StageConfig):
     def _one_source(self) -> "InferConfig":
         if (self.data is None) == (not self.files):
             raise ValueError("set either data (a Corpus) or files")
+        if self.data and self.text != "text":
+            raise ValueError(f"text={self.text} has no effect on a Corpus; it is for files")
+        if self.files and self.split:
+            raise ValueError(f"split={self.split} has no effect on files; it is for a Corpus")
         return self
 
     def raw_digests(self) -> dict[str, str]:

@@ -8,12 +8,13 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Json = dict[str, Any]
+from pipelines.core.config import Json
+from pipelines.core.errors import ArtifactError
+from pipelines.engines.predictor import Prediction, Predictor
 
 INPUT = pa.schema(
     [
@@ -32,25 +33,6 @@ OUTPUT = pa.schema(
     ]
 )
 EMPTY = "the text is empty"
-
-
-class Prediction(Protocol):
-    """What is read of `engines.predictor.Prediction`."""
-
-    @property
-    def label(self) -> str:
-        """The most probable label."""
-
-    @property
-    def score(self) -> float:
-        """Its probability."""
-
-
-class Predictor(Protocol):
-    """What is used of `engines.predictor.Predictor`."""
-
-    def predict(self, texts: Sequence[str]) -> Sequence[Prediction]:
-        """One prediction a text, in order."""
 
 
 def name(shard: int) -> str:
@@ -80,7 +62,11 @@ def cut(rows: Iterable[Json], shard_rows: int) -> Iterator[pa.Table]:
 
 
 def predictions(shard: pa.Table, predictor: Predictor) -> pa.Table:
-    """A table of `OUTPUT` with a prediction, or an error, for every row of `shard`."""
+    """A table of `OUTPUT` with a prediction, or an error, for every row of `shard`.
+
+    Raises:
+        ArtifactError: the model fails on all of several texts, so it is not they that are bad.
+    """
     rows = shard.to_pylist()
     good = [row for row in rows if row["error"] is None]
     for row, found in zip(good, _predicted([row["text"] for row in good], predictor), strict=True):
@@ -116,10 +102,19 @@ def _predicted(texts: list[str], predictor: Predictor) -> list[Prediction | str]
         return []
     try:
         return list(predictor.predict(texts))
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 (a bad row is recorded, it does not stop the rest)
         if len(texts) == 1:
             return [f"the model failed on this text: {type(error).__name__}"]
-    return [found for text in texts for found in _predicted([text], predictor)]
+        first = error
+    alone = [found for text in texts for found in _predicted([text], predictor)]
+    if all(isinstance(found, str) for found in alone):
+        raise ArtifactError(
+            f"the model failed on all {len(texts)} texts of a shard: {type(first).__name__}: "
+            f"{first}; it is the model or its engine that is broken: make it again"
+        ) from first
+    return alone
 
 
 def _columns(found: Prediction) -> Json:

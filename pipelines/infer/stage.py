@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray.data
 
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.errors import ArtifactError, DataError
+from pipelines.core.config import Json
+from pipelines.core.errors import ArtifactError, DataError, RaylineError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus.readers import Document, Slice, documents
 from pipelines.corpus.sources import Files, expand
@@ -27,7 +27,6 @@ from pipelines.infer.config import InferConfig
 
 CUT = ".input"
 INDEX = f"{CUT}/index.json"
-Json = dict[str, Any]
 
 
 def make(config: InferConfig, step: Step) -> Outcome:
@@ -64,7 +63,7 @@ class _Shard:
     def __call__(self, item: Json) -> Json:
         try:
             return self._done(shards.name(item["shard"])) | {"failed": ""}
-        except ArtifactError as error:  # raised here, Ray would wrap it in pages of trace
+        except RaylineError as error:  # raised here, Ray would print it amid pages of trace
             return {"rows": 0, "errors": 0, "predicted": 0, "failed": str(error)}
 
     def _done(self, name: str) -> dict[str, int]:
@@ -76,7 +75,7 @@ class _Shard:
         return shards.counts(table) | {"predicted": len(table)}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # a worker outlives the step; a model takes 0.4 GB
 def _predictor(folder: Path) -> Predictor:
     """The model, loaded once a worker process."""
     return load(folder)

@@ -13,6 +13,18 @@ def test_exactly_one_source_is_wanted(sources):
         parse(InferConfig, {"model": "@m"} | sources, "command line")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": "@c", "text": "body"}, "text=body has no effect on a Corpus"),
+        ({"files": ["a.jsonl"], "split": "test"}, "split=test has no effect on files"),
+    ],
+)
+def test_a_setting_of_the_other_source_is_an_error(given, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(InferConfig, {"model": "@m"} | given, "command line")
+
+
 def test_where_the_files_lie_is_not_identity_but_their_contents_are(tmp_path):
     made = []
     for folder in ("here", "there"):

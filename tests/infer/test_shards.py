@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.core.errors import ArtifactError
 from pipelines.infer import shards
 
 
@@ -71,6 +72,31 @@ def test_a_text_that_breaks_the_model_does_not_take_the_others_with_it():
     found = shards.predictions(shard("aa", "poison", "bbbb"), Length()).to_pylist()
     assert [row["label"] for row in found] == ["2", None, "4"]
     assert found[1]["error"] == "the model failed on this text: ValueError"
+
+
+class Raises:
+    """Fails on every text."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def predict(self, texts):
+        raise self.error
+
+
+def test_a_model_that_fails_on_every_text_stops_the_run_with_its_error():
+    with pytest.raises(ArtifactError, match="failed on all 2 texts of a shard: ValueError: no op"):
+        shards.predictions(shard("aa", " ", "bbbb"), Raises(ValueError("no op")))
+
+
+def test_one_text_alone_is_the_row_s_error():
+    (row,) = shards.predictions(shard("poison"), Length()).to_pylist()
+    assert row["error"] == "the model failed on this text: ValueError"
+
+
+def test_memory_that_runs_out_is_not_a_row_s_error():
+    with pytest.raises(MemoryError):
+        shards.predictions(shard("aa"), Raises(MemoryError()))
 
 
 def test_a_shard_of_bad_rows_alone_needs_no_model():
