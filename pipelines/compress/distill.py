@@ -10,7 +10,6 @@ Source: Hinton et al. 2015, section 2.
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from torch.nn import functional
 from pipelines.compress.config import CompressConfig, Distill
 from pipelines.core.artifact import Artifact, Json, Workspace
 from pipelines.core.cluster import distributed
-from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model.build import Labels, Vocabulary, build
 from pipelines.model.checkpoint import Loaded, load_model, read_facts, supply
@@ -74,8 +72,6 @@ def distill(config: CompressConfig, step: Step) -> Outcome:
     """Learn the student, in as many processes as the placement says and the batch has parts.
 
     Raises:
-        ConfigError: the student has fewer positions than texts have tokens, or the model is no
-            classifier.
         DataError: the corpus has no text in the split, or a label the teacher does not know.
     """
     assert isinstance(config.method, Distill)
@@ -97,7 +93,7 @@ def learn(settings: Json) -> Json:
     method, out = config.method, settings["out"]
     assert isinstance(method, Distill)
     folder = sources["model"].local()
-    max_length = _max_length(folder, method)
+    max_length = read_facts(folder)["max_length"]
     teacher = load_model(folder)
     names = [
         teacher.model.config.id2label[place] for place in range(teacher.model.config.num_labels)
@@ -162,20 +158,3 @@ def _with_teacher(batch: Batch, teacher_NL: torch.Tensor) -> Batch:
         batch.rows,
         batch.tokens,
     )
-
-
-def _max_length(folder: Path, method: Distill) -> int:
-    """Most tokens of a text, which is the teacher's, if teacher and student can read that."""
-    facts = read_facts(folder)
-    length: int = facts["max_length"]
-    if facts["task"]["kind"] != "classify":
-        raise ConfigError(
-            f"compress.model does {facts['task']['kind']}; only a classify Model can be distilled: "
-            "fine-tune it first"
-        )
-    if length > method.student.max_length:
-        raise ConfigError(
-            f"compress.method.student.max_length={method.student.max_length} is less than the "
-            f"teacher's {length} tokens a text; give at least that"
-        )
-    return length

@@ -1,5 +1,6 @@
 """Model -> Model: a smaller or cheaper one, measured against the one it was made from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -10,8 +11,10 @@ from pipelines.compress.distill import distill
 from pipelines.compress.measure import Measurement, measure
 from pipelines.compress.quantize import quantize
 from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.errors import ConfigError
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
+from pipelines.model.checkpoint import read_facts
 from pipelines.tasks.classify import select
 
 
@@ -19,9 +22,11 @@ def make(config: CompressConfig, step: Step) -> Outcome:
     """Compress by the method that is set, then measure before and after on the judge rows.
 
     Raises:
-        ArtifactError: the model is no classifier, or is broken.
-        DataError: the corpus has no row in a split.
+        ConfigError: the model is no classifier, or reads longer texts than the student can.
+        ArtifactError: the model is broken.
+        DataError: the corpus has no row in a split, or a label the teacher does not know.
     """
+    check(config, step.inputs)
     match config.method:
         case Quantize():
             made = _quantise(step)
@@ -36,6 +41,29 @@ def make(config: CompressConfig, step: Step) -> Outcome:
         metrics=made.metrics | found.metrics,
         measured=made.measured | found.measured,
     )
+
+
+def check(config: CompressConfig, inputs: Mapping[str, Artifact]) -> None:
+    """Refuse what cannot be made or judged, before any process starts.
+
+    Raises:
+        ConfigError: the model is no classifier, or reads longer texts than the student can.
+        DataError: no row is in the judge split.
+    """
+    model, data = inputs["model"], inputs["data"]
+    facts = read_facts(model.local())
+    if facts["task"]["kind"] != "classify":
+        raise ConfigError(
+            f"compress.model at {model.uri} does {facts['task']['kind']}; expected a classify "
+            "Model, whose answers can be compared: fine-tune it first"
+        )
+    length, method = facts["max_length"], config.method
+    if isinstance(method, Distill) and length > method.student.max_length:
+        raise ConfigError(
+            f"compress.method.student.max_length={method.student.max_length} is less than the "
+            f"{length} tokens a text that the model at {model.uri} reads; give at least that"
+        )
+    select(data.local(), config.judge_split, config.judge_rows)
 
 
 def _quantise(step: Step) -> Outcome:
