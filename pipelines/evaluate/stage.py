@@ -19,6 +19,7 @@ import ray.data
 
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.config import Json
+from pipelines.core.errors import ArtifactError, RaylineError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines import litert, onnx
 from pipelines.engines.predictor import Predictor, load
@@ -53,10 +54,12 @@ def make(config: EvaluateConfig, step: Step) -> Outcome:
     start = time.perf_counter()
     if config.baseline is not None:
         predicted, score = _baseline(config.baseline, corpus, rows)
-        labels = sorted({*truth, *predicted})
         measured = {"rows_per_s": len(rows) / (time.perf_counter() - start)}
     else:
-        labels, predicted, score, measured = _model(step, rows, truth)
+        predicted, score, measured = _model(step, rows, truth)
+    # Macro figures are over the classes that occur, whoever predicted: else a model would lose to
+    # a baseline by each class that it knows and these rows lack.
+    labels = sorted({*truth, *predicted})
     report = classification_report(truth, predicted, labels, config.resamples, config.seed)
     columns = [rows["id"], truth, predicted, score]
     table = pa.table(dict(zip(PREDICTIONS.names, columns, strict=True)), schema=PREDICTIONS)
@@ -88,8 +91,8 @@ def _baseline(
 
 def _model(
     step: Step, rows: pa.Table, truth: Sequence[str]
-) -> tuple[list[str], list[str], list[float], dict[str, float]]:
-    """The model's labels; the label and score of each row; and what was measured."""
+) -> tuple[list[str], list[float], dict[str, float]]:
+    """The label and score of each row, and what was measured."""
     model = step.inputs["model"]
     sample = rows["text"].slice(0, CHUNK).to_pylist()
     labels, latency_ms = ray.get(ray.remote(num_cpus=1)(_trial).remote(model, sample))
@@ -97,21 +100,22 @@ def _model(
     chunks = range(0, len(rows), CHUNK)
     for chunk, at in enumerate(chunks):
         step.out.write(_given(chunk), _parquet(rows.slice(at, CHUNK)))
-    start, done = time.perf_counter(), 0
+    done, predicted, start = 0, 0, time.perf_counter()
     work = ray.data.from_items(
         [{"chunk": chunk} for chunk in range(len(chunks))], override_num_blocks=len(chunks)
     )
     for item in work.map(_Chunk(model, step.out)).iter_rows():
+        if item["failed"]:
+            raise ArtifactError(item["failed"])
         done += item["rows"]
-        step.report({"rows": done, "rows_per_s": done / (time.perf_counter() - start)})
-    tables = [_read(step.out, _scored(chunk)) for chunk in range(len(chunks))]
-    table = pa.concat_tables(tables)
-    measured = {
-        "latency_ms": latency_ms,
-        "rows_per_s": done / (time.perf_counter() - start),
-        "size_mb": _size_mb(model),
-    }
-    return labels, table["label"].to_pylist(), table["score"].to_pylist(), measured
+        predicted += item["predicted"]
+        rows_per_s = predicted / (time.perf_counter() - start)
+        step.report({"rows": done, "rows_per_s": rows_per_s})
+    table = pa.concat_tables([_read(step.out, _scored(chunk)) for chunk in range(len(chunks))])
+    measured = {"latency_ms": latency_ms, "size_mb": _size_mb(model)}
+    if predicted:
+        measured["rows_per_s"] = rows_per_s
+    return table["label"].to_pylist(), table["score"].to_pylist(), measured
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,20 @@ class _Chunk:
     out: Workspace
 
     def __call__(self, item: Json) -> Json:
-        name = _scored(item["chunk"])
+        try:
+            return self._done(item["chunk"]) | {"failed": ""}
+        except RaylineError as error:  # raised here, Ray would print it amid pages of trace
+            return {"rows": 0, "predicted": 0, "failed": str(error)}
+
+    def _done(self, chunk: int) -> dict[str, int]:
+        name = _scored(chunk)
         if self.out.exists(name):
-            return {"rows": _read(self.out, name).num_rows}
-        texts = _read(self.out, _given(item["chunk"]))["text"].to_pylist()
+            return {"rows": _read(self.out, name).num_rows, "predicted": 0}
+        texts = _read(self.out, _given(chunk))["text"].to_pylist()
         found = _predictor(self.model.local()).predict(texts)
         columns = {"label": [one.label for one in found], "score": [one.score for one in found]}
         self.out.write(name, _parquet(pa.table(columns)))
-        return {"rows": len(found)}
+        return {"rows": len(found), "predicted": len(found)}
 
 
 def _trial(model: Artifact, texts: list[str]) -> tuple[list[str], float]:
@@ -138,7 +148,7 @@ def _trial(model: Artifact, texts: list[str]) -> tuple[list[str], float]:
     return list(predictor.labels), median_ms(lambda text: predictor.predict([text]), texts)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # a worker outlives the step; a model takes 0.4 GB
 def _predictor(folder: Path) -> Predictor:
     """The model, loaded once a worker process."""
     return load(folder)

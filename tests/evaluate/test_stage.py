@@ -3,6 +3,7 @@
 import io
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sklearn
@@ -33,6 +34,7 @@ def test_a_models_report(ray_local, tiny_classifier, make_corpus, step_for):
     inputs = {"model": tiny_classifier, "data": make_corpus(ROWS)}
     step = step_for(config, inputs)
     outcome = stage.make(config, step)
+    assert outcome.measured["rows_per_s"] > 0
     found, truth = table(step), [label for _, label, _ in TEST]
     expected = load(tiny_classifier.local()).predict([text for text, _, _ in TEST])
     assert found["truth"] == truth
@@ -54,6 +56,34 @@ def test_a_models_report(ray_local, tiny_classifier, make_corpus, step_for):
     stage.make(config, again)
     for name in ("predictions.parquet", "report.json"):
         assert again.out.read(name) == step.out.read(name)
+    # A third finds all done, so it has no rate to tell.
+    assert "rows_per_s" not in stage.make(config, again).measured
+
+
+@pytest.mark.ray
+def test_a_class_that_no_row_has_and_none_is_given_does_not_count(
+    ray_local, tiny_classifier, make_corpus, step_for
+):
+    predictor = load(tiny_classifier.local())
+    texts = [text for text, _, _ in ROWS if predictor.predict([text])[0].label == "no"][:20]
+    data = make_corpus([(text, "no", "test") for text in texts])
+    config = EvaluateConfig(model="@m", data="@d", resamples=20)
+    step = step_for(config, {"model": tiny_classifier, "data": data})
+    outcome = stage.make(config, step)
+    truth, found = ["no"] * len(texts), table(step)["label"]
+    assert found == truth
+    # scikit-learn's default is the union of the labels in truth and predictions.
+    assert outcome.metrics["f1_macro"] == sklearn.f1_score(truth, found, average="macro") == 1
+    assert outcome.metrics["f1_macro_low"] == 1
+
+
+def test_an_error_of_ours_comes_back_from_a_worker_in_words(tiny_classifier, step_for):
+    config = EvaluateConfig(model="@m", data="@d")
+    orphan = step_for(config, {}).out
+    orphan.write(".rows/00000.parquet", stage._parquet(pa.table({"text": ["a"]})))
+    step_for(config, {})
+    answer = stage._Chunk(tiny_classifier, orphan)({"chunk": 0})
+    assert "another run has taken this step over" in answer["failed"]
 
 
 @pytest.mark.ray
