@@ -114,12 +114,13 @@ def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
         out: where checkpoints are read, and written by process 0.
 
     Raises:
+        ArtifactError: a process cannot read the checkpoint that process 0 resumes from.
         DataError: the loss or a gradient is not finite; names the step and the rows.
     """
     team = Team()
     model.to(team.device).train()
     optimizer = adamw(model, optimise)
-    done = state.newest_verified(out)
+    done = _agreed(out, team)
     if done.step:
         state.restore(model, optimizer, done)
     learner = _Learner(model, task, optimise, optimizer, team)
@@ -135,6 +136,18 @@ def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
             tensors = state.capture(model, optimizer)
             state.write(out, state.Checkpoint(point["step"], tokens, history, tensors))
     return Fitted(history, tokens, learner.meter.read())
+
+
+def _agreed(out: Workspace, team: Team) -> state.Checkpoint:
+    """The newest checkpoint that process 0 finds whole, in every process.
+
+    Each finding its own, one that a file system shows an older listing would go on from other
+    weights than its peers, and nobody would notice.
+    """
+    found = state.Checkpoint() if team.rank else state.newest_verified(out)
+    step = torch.tensor([found.step], device=team.device)
+    team.add(step)
+    return state.at(out, int(step)) if team.rank else found
 
 
 def adamw(model: torch.nn.Module, optimise: Optimise) -> torch.optim.AdamW:

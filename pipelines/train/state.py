@@ -22,6 +22,7 @@ FOLDER = ".checkpoints"
 TENSORS, FACTS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 KEPT = 2
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_UNREADABLE = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,24 @@ def newest_verified(out: Workspace) -> Checkpoint:
     for folder in sorted(_folders(out), reverse=True):
         try:
             return _read(out, folder)
-        except (ArtifactError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             log.warning("%s: not used: %s; looking for the one before it", folder, error)
     return Checkpoint()
+
+
+def at(out: Workspace, step: int) -> Checkpoint:
+    """The checkpoint of exactly `step`; of step 0, the empty one.
+
+    Raises:
+        ArtifactError: it is not there or not whole.
+    """
+    try:
+        return _read(out, _folder(step)) if step else Checkpoint()
+    except _UNREADABLE as error:
+        raise ArtifactError(
+            f"{out.store.uri}/{_folder(step)}: not readable: {error}; process 0 has read it and "
+            "resumes there: make sure that every node sees the same files, then run again"
+        ) from error
 
 
 def _read(out: Workspace, folder: str) -> Checkpoint:

@@ -80,13 +80,23 @@ def undisturbed(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> 
     return digest(model), fitted
 
 
+class Stale(Workspace):
+    """A file system that does not show the newest checkpoint in a listing yet."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        names = super().names(prefix)
+        newest = max(names, default="").rpartition("/")[0]
+        return [name for name in names if not name.startswith(newest)]
+
+
 def one_of_two(rank: int, folder: Path, tokenizer: Path, tokens: Path, optimise: Optimise) -> None:
-    """One process of a group of two; both leave their weights' digest."""
+    """One process of a group of two; both leave their weights' digest. Process 1's view is old."""
     torch.set_num_threads(1)
     address = f"file://{folder}/rendezvous"
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     model, task = masked_lm(tokenizer, tokens, optimise)
-    fitted = fit(model, task, optimise, Workspace(Store.at(str(folder / "work")), epoch(folder)))
+    view = Stale if rank else Workspace
+    fitted = fit(model, task, optimise, view(Store.at(str(folder / "work")), epoch(folder)))
     (folder / f"{rank}.txt").write_text(f"{digest(model)} {fitted.history}")
     distributed.destroy_process_group()
 
@@ -96,7 +106,7 @@ def epoch(folder: Path) -> str:
 
 
 def two_processes(folder: Path, tokenizer: Path, tokens: Path, optimise: Optimise) -> set[str]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     workspace(folder / "work")
     arguments = (folder, tokenizer, tokens, optimise)
     multiprocessing.spawn(one_of_two, arguments, nprocs=2)
@@ -109,6 +119,16 @@ def test_two_processes_learn_the_same_bits_as_one(
     weights, fitted = undisturbed
     found = two_processes(tmp_path / "two", tokenizer_folder, tokens_folder, OPTIMISE)
     assert found == {f"{weights} {fitted.history}"}
+
+
+def test_all_processes_resume_from_the_checkpoint_that_the_first_one_finds(
+    undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    with pytest.raises(KilledError):
+        fit(model, Stopping(task, 9), OPTIMISE, workspace(tmp_path / "two" / "work"))
+    found = two_processes(tmp_path / "two", tokenizer_folder, tokens_folder, OPTIMISE)
+    assert found == {f"{undisturbed[0]} {undisturbed[1].history}"}
 
 
 def test_another_seed_learns_other_weights(

@@ -68,6 +68,16 @@ def test_a_torn_file_falls_back_to_the_one_before_and_says_so(
     assert "step-00000002: not used" in caplog.text
 
 
+def test_one_step_is_read_or_refused_never_replaced_by_another(out: Workspace) -> None:
+    state.write(out, checkpoint(1))
+    state.write(out, checkpoint(2))
+    assert state.at(out, 1).step == 1
+    assert state.at(out, 0) == Checkpoint()
+    (folder(out, 2) / "state.json").unlink()
+    with pytest.raises(ArtifactError, match=r"step-00000002: not readable.*every node sees the"):
+        state.at(out, 2)
+
+
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
 def test_a_flipped_bit_in_any_byte_is_seen(file: str, out: Workspace) -> None:
     state.write(out, checkpoint(1))
