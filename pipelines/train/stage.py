@@ -9,6 +9,8 @@ import torch
 from pipelines.core.artifact import Artifact, Json, Workspace
 from pipelines.core.cluster import distributed
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.lineage import Node, ancestors
+from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model import warm
 from pipelines.model.build import Labels, Vocabulary, build, start
@@ -31,7 +33,7 @@ def make(config: TrainConfig, step: Step) -> Outcome:
         ConfigError: settings and inputs do not fit together.
         DataError: rows without a label, or a loss that is not finite.
     """
-    check(config, step.inputs)
+    check(config, step.inputs, Store.at(step.placement.storage))
     settings = {
         "config": config,
         "inputs": dict(step.inputs),
@@ -49,8 +51,13 @@ def make(config: TrainConfig, step: Step) -> Outcome:
     return Outcome(**facts)
 
 
-def check(config: TrainConfig, inputs: Mapping[str, Artifact]) -> None:
+def check(config: TrainConfig, inputs: Mapping[str, Artifact], storage: Store) -> None:
     """Refuse settings that cannot work, before any process starts.
+
+    Args:
+        config: the settings.
+        inputs: what they refer to.
+        storage: where the ancestors of a start Model are looked for.
 
     Raises:
         ConfigError: the data is not what the task reads, was encoded by another tokenizer, or has
@@ -66,7 +73,7 @@ def check(config: TrainConfig, inputs: Mapping[str, Artifact]) -> None:
     if isinstance(config.task, Classify):
         length = config.task.max_length
     else:
-        _check_vocabulary(data, source)
+        _check_vocabulary(data, source, storage)
         length = Tokens(data.local()).length
     positions = _positions(config, inputs)
     if length > positions:
@@ -76,16 +83,26 @@ def check(config: TrainConfig, inputs: Mapping[str, Artifact]) -> None:
         )
 
 
-def _check_vocabulary(tokens: Artifact, source: Artifact) -> None:
+def _check_vocabulary(tokens: Artifact, source: Artifact, storage: Store) -> None:
     """Refuse Tokens made with another tokenizer than that of `source` (a Tokenizer or Model)."""
     made_with, known = Tokens(tokens.local()).vocab_size, len(open_tokenizer(source.local()))
     record = tokens.manifest.inputs.get("tokenizer")
-    other = record and source.kind == "Tokenizer" and record.digest != source.digest
+    own = source.digest if source.kind == "Tokenizer" else _tokenizer(ancestors(source, storage))
+    other = record and own and record.digest != own
     if made_with != known or other:
         raise ConfigError(
             f"train.data at {tokens.uri} was encoded by another tokenizer (of {made_with} entries) "
             f"than that at {source.uri} (of {known}); give the one the Tokens were made with"
         )
+
+
+def _tokenizer(model: Node) -> str | None:
+    """Digest of the Tokenizer a Model was made with, as far back as the manifests tell."""
+    inputs = {node.role: node for node in model.made_from}
+    if "tokenizer" in inputs:
+        return inputs["tokenizer"].digest
+    before = inputs.get("start") or inputs.get("model")  # of a train or a compress step
+    return _tokenizer(before) if before else None
 
 
 def learn(settings: Json) -> Json:
