@@ -37,7 +37,7 @@ class Fitted:
     """What `fit` leaves beside the weights in the model.
 
     `history` has a point a step: `step` (from 1), `loss`, `learning_rate` and the task's figures.
-    It and `tokens` repeat exactly; `measured` does not.
+    It and `tokens` repeat exactly; `measured` does not, and is empty if no step was left to take.
     """
 
     history: list[Json]
@@ -135,6 +135,7 @@ def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
         if point["step"] % optimise.checkpoint_steps == 0 or point["step"] == optimise.steps:
             tensors = state.capture(model, optimizer)
             state.write(out, state.Checkpoint(point["step"], tokens, history, tensors))
+    learner.meter.raise_peak(learner.peak())
     return Fitted(history, tokens, learner.meter.read())
 
 
@@ -172,7 +173,14 @@ class _Learner:
         self._optimizer, self._team = optimizer, team
         self._dtype = precision(optimise.precision, team.device)
         self._gradients = Gradients(model)
-        self.meter = Meter(model.config, peak_flops(team.device, self._dtype), team.size)
+        self.meter = Meter(model.config, self.peak())
+
+    def peak(self) -> float:
+        """FLOP/s of all processes together, measured at the same time."""
+        self._team.add(torch.zeros(1, device=self._team.device))  # wait until all are here
+        found = torch.tensor([peak_flops(self._team.device, self._dtype)], device=self._team.device)
+        self._team.add(found)
+        return float(found)
 
     def steps(self, start: int) -> Iterator[tuple[Json, int]]:
         """Take every step from `start` on; yields its point of the history, and its tokens."""

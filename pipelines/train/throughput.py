@@ -1,6 +1,5 @@
 """Arithmetic done, against what this machine can do: model FLOPs, peak FLOP/s, and MFU."""
 
-import functools
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -42,9 +41,8 @@ def model_flops(config: PreTrainedConfig, batch: Batch) -> float:
     return flops
 
 
-@functools.cache
-def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """FLOP/s of the best large matrix product that this process sees on `device`; measured once."""
+def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.25) -> float:
+    """FLOP/s of the best large matrix product that this process sees on `device`."""
     left, right = (torch.ones(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -57,22 +55,37 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -
 
 
 class Meter:
-    """Tokens/s and MFU of a run, over all its processes."""
+    """Tokens/s and MFU of a run, over all its processes.
 
-    def __init__(self, config: PreTrainedConfig, peak: float, processes: int) -> None:
-        self._config, self._peak = config, peak * processes
-        self._tokens, self._flops, self._started = 0, 0.0, time.perf_counter()
+    A machine's peak is what all processes reach at the same time: one alone sees more cache and a
+    higher clock, and one whose peers are still starting sees less.
+    """
+
+    def __init__(self, config: PreTrainedConfig, peak: float) -> None:
+        """Start the clock; `peak` is the FLOP/s of all processes together."""
+        self._config, self._peak = config, peak
+        self._tokens, self._flops, self._seconds = 0, 0.0, 0.0
+        self._started = time.perf_counter()
 
     def count(self, batches: Sequence[Batch]) -> None:
         """Take a finished step's parts into account."""
         self._tokens += sum(batch.tokens for batch in batches)
         self._flops += sum(model_flops(self._config, batch) for batch in batches)
+        self._seconds = time.perf_counter() - self._started
+
+    def raise_peak(self, peak: float) -> None:
+        """Use the higher one: what slowed a measurement down was no part of the machine."""
+        self._peak = max(self._peak, peak)
 
     def read(self) -> dict[str, float]:
-        """`tokens_per_s`, `mfu` and `seconds` since this try began."""
-        seconds = time.perf_counter() - self._started
+        """`tokens_per_s`, `mfu` and `seconds` from the start to the last step of this try.
+
+        Nothing if it took no step, as one that finds the last checkpoint already written.
+        """
+        if not self._seconds:
+            return {}
         return {
-            "tokens_per_s": self._tokens / seconds,
-            "mfu": self._flops / seconds / self._peak,
-            "seconds": seconds,
+            "tokens_per_s": self._tokens / self._seconds,
+            "mfu": self._flops / self._seconds / self._peak,
+            "seconds": self._seconds,
         }

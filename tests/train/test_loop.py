@@ -157,6 +157,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert (fitted.history, fitted.tokens) == (undisturbed[1].history, undisturbed[1].tokens)
 
 
+def test_a_run_that_finds_itself_finished_claims_no_speed(
+    undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    assert {"tokens_per_s", "mfu", "seconds"} <= undisturbed[1].measured.keys()
+    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "undisturbed"))
+    assert digest(model) == undisturbed[0]
+    assert not {"tokens_per_s", "mfu", "seconds"} & fitted.measured.keys()
+
+
 def test_the_comparison_above_would_see_a_lost_dropout_state(
     undisturbed: tuple[str, Fitted],
     tokenizer_folder: Path,

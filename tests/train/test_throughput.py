@@ -49,5 +49,18 @@ def test_auto_takes_bf16_only_where_hardware_has_it(monkeypatch: pytest.MonkeyPa
     assert throughput.precision("fp32", cpu) is torch.float32
 
 
+def test_the_share_of_the_peak_is_of_the_highest_one_measured() -> None:
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    meter = throughput.Meter(config, 2e9)
+    assert meter.read() == {}  # no step, no rate
+    meter.count([Batch({}, {}, rows=(0,), tokens=20)])
+    first = meter.read()
+    assert first["tokens_per_s"] == pytest.approx(20 / first["seconds"])
+    meter.raise_peak(4e9)
+    assert meter.read() == first | {"mfu": first["mfu"] / 2}  # and time stood still since the step
+    meter.raise_peak(1e9)
+    assert meter.read()["mfu"] == first["mfu"] / 2
+
+
 def test_the_peak_is_above_what_any_core_does_and_below_what_none_does() -> None:
     assert 1e8 < throughput.peak_flops(torch.device("cpu"), torch.float32, 0.1) < 1e13
