@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, Input, StageConfig
 from pipelines.model.config import ModelConfig
@@ -13,7 +13,6 @@ class Quantize(Config):
     """Weights of every matrix in 8 bits, a scale a row (symmetric, no calibration data)."""
 
     kind: Literal["quantize"] = "quantize"
-    bits: Literal[8] = 8
 
 
 class Distill(Config):
@@ -44,3 +43,9 @@ class CompressConfig(StageConfig):
     def estimate(self) -> str:
         """Rows that a student learns from."""
         return self.method.optimise.work() if isinstance(self.method, Distill) else ""
+
+    @model_validator(mode="after")
+    def _no_idle_setting(self) -> "CompressConfig":
+        if "split" in self.model_fields_set and isinstance(self.method, Quantize):
+            raise ValueError("split has no effect on quantize, which learns from no text")
+        return self

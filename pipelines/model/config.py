@@ -17,7 +17,10 @@ class ModelConfig(Config):
     feedforward: int = Field(ge=8, description="inner width of the MLP")
     max_length: int = Field(default=512, ge=8, description="position embeddings")
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="in pretraining 0 is faster and as good"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="in pretraining 0 is faster and as good; a classify task brings its own",
     )
 
     @model_validator(mode="after")
@@ -32,9 +35,3 @@ NANO = ModelConfig(layers=2, width=128, heads=2, feedforward=512)
 
 MINI = ModelConfig(layers=4, width=256, heads=4, feedforward=1024)
 """BERT-mini's shape, Turc et al. 2019."""
-
-SMALL = ModelConfig(layers=4, width=512, heads=8, feedforward=2048)
-"""BERT-small's shape, Turc et al. 2019."""
-
-BASE = ModelConfig(layers=12, width=768, heads=12, feedforward=3072)
-"""BERT-base, Devlin et al. 2019."""

@@ -141,7 +141,7 @@ class ClassifyTask:
         labels = torch.from_numpy(self._labels[rows])
         count = int((labels != NO_LABEL).sum())
         return Batch(
-            inputs(chosen, self._pad_id) | {"labels": labels, "rows": torch.from_numpy(rows)},
+            inputs(chosen, self._pad_id) | {"labels": labels},
             {"label_loss": count, "label_accuracy": count},
             tuple(int(row) for row in rows),
             tokens=sum(len(row) for row in chosen),

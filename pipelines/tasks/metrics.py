@@ -4,11 +4,11 @@ Pure numpy. Definitions are scikit-learn's, with 0 where a figure would divide b
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-Json = dict[str, Any]
+from pipelines.core.config import Json
+
 LEVEL = 0.95  # of the bootstrap intervals
 
 

@@ -22,9 +22,16 @@ class Optimise(Config):
         default=2, ge=1, description="parts each batch is cut into; workers share them out"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the CPU or GPU has it, else fp32"
+        default="auto",
+        description="auto: bf16 where the CPU or GPU has it, else fp32, so the weights depend on "
+        "the machine; the manifest's measured.precision_bits tells which it was",
     )
-    checkpoint_steps: int = Field(default=100, ge=1, description="steps between checkpoints")
+    checkpoint_steps: int = Field(
+        default=100,
+        ge=1,
+        description="steps between checkpoints; changes no weight",
+        json_schema_extra={"identity": False},
+    )
     seed: int = Field(default=0, ge=0, description="weights, order, masks and dropout")
 
     def work(self) -> str:
@@ -69,4 +76,13 @@ class TrainConfig(StageConfig):
             raise ValueError("warm_start has an effect only on masked-lm from scratch")
         if self.max_rows is not None and not isinstance(self.task, Classify):
             raise ValueError("max_rows has no effect on masked-lm, which reads all Tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _no_idle_setting(self) -> "TrainConfig":
+        if "split" in self.model_fields_set and isinstance(self.task, MaskedLM):
+            raise ValueError("split has no effect on masked-lm; the Tokens were made of one")
+        shaped = self.model.model_fields_set if self.model else ()
+        if "dropout" in shaped and isinstance(self.task, Classify):
+            raise ValueError("model.dropout has no effect on classify; set task.dropout")
         return self

@@ -8,6 +8,7 @@ two parts; with more, they agree to rounding.
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -18,14 +19,17 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipelines.core.artifact import Json, Workspace
+from pipelines.core.artifact import Workspace
 from pipelines.core.cluster import PROGRESS
+from pipelines.core.config import Json
 from pipelines.core.errors import DataError
 from pipelines.tasks.protocol import Batch, Task
 from pipelines.train import state
 from pipelines.train.config import Optimise
 from pipelines.train.schedule import learning_rate
 from pipelines.train.throughput import Meter, peak_flops, precision
+
+log = logging.getLogger(__name__)
 
 POINTS = 100  # progress points a run
 WRITE_S = 1.0  # seconds between rewrites of the progress file
@@ -37,7 +41,7 @@ class Fitted:
     """What `fit` leaves beside the weights in the model.
 
     `history` has a point a step: `step` (from 1), `loss`, `learning_rate` and the task's figures.
-    It and `tokens` repeat exactly; `measured` does not, and is empty if no step was left to take.
+    It and `tokens` repeat exactly; `measured` does not, and has no rate if no step was left.
     """
 
     history: list[Json]
@@ -136,7 +140,7 @@ def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
             tensors = state.capture(model, optimizer)
             state.write(out, state.Checkpoint(point["step"], tokens, history, tensors))
     learner.meter.raise_peak(learner.peak())
-    return Fitted(history, tokens, learner.meter.read())
+    return Fitted(history, tokens, learner.meter.read() | {"precision_bits": learner.bits})
 
 
 def _agreed(out: Workspace, team: Team) -> state.Checkpoint:
@@ -172,6 +176,8 @@ class _Learner:
         self._model, self._task, self._optimise = model, task, optimise
         self._optimizer, self._team = optimizer, team
         self._dtype = precision(optimise.precision, team.device)
+        self.bits = torch.finfo(self._dtype).bits
+        log.info("matrices are multiplied in %d bits on %s", self.bits, team.device)
         self._gradients = Gradients(model)
         self.meter = Meter(model.config, self.peak())
 

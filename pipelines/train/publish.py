@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.artifact import Json, Workspace
+from pipelines.core.artifact import Workspace
+from pipelines.core.config import Json
 from pipelines.core.storage import scratch
 from pipelines.model.checkpoint import save_model
 from pipelines.train.loop import Fitted

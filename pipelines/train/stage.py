@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from pipelines.core.artifact import Artifact, Json, Workspace
+from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.cluster import distributed
+from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.lineage import Node, ancestors
 from pipelines.core.storage import Store

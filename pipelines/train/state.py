@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import load, save
 
-from pipelines.core.artifact import Json, Workspace
+from pipelines.core.artifact import Workspace
+from pipelines.core.config import Json
 from pipelines.core.errors import ArtifactError
 
 log = logging.getLogger(__name__)

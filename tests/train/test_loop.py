@@ -157,6 +157,24 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert (fitted.history, fitted.tokens) == (undisturbed[1].history, undisturbed[1].tokens)
 
 
+def test_neither_bits_nor_figures_depend_on_how_often_a_checkpoint_is_kept(
+    undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    optimise = OPTIMISE.model_copy(update={"checkpoint_steps": 1})
+    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    fitted = fit(model, task, optimise, workspace(tmp_path / "often"))
+    assert (digest(model), fitted.history) == (undisturbed[0], undisturbed[1].history)
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("fp32", 32), ("bf16", 16)])
+def test_the_precision_that_was_used_is_recorded(
+    precision: str, bits: int, weight: "Weight", tmp_path: Path
+) -> None:
+    optimise = Optimise.model_validate({"steps": 1, "precision": precision})
+    fitted = fit(weight, Line([[1.0], [2.0]]), optimise, workspace(tmp_path / "w"))
+    assert fitted.measured["precision_bits"] == bits
+
+
 def test_a_run_that_finds_itself_finished_claims_no_speed(
     undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
