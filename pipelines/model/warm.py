@@ -53,16 +53,16 @@ def information(tokens: Tokens) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.log(ratio[kept]), places), shape=together.shape)
 
 
-def shared(tokens: Tokens, width: int, seed: int, out: Workspace, *, first: bool) -> None:
-    """Let one process (`first`) leave the embeddings in the workspace for all."""
-    if first and not out.exists(FILE):
+def write(tokens: Tokens, width: int, seed: int, out: Workspace) -> None:
+    """Leave the embeddings in the workspace, if an earlier try has not."""
+    if not out.exists(FILE):
         buffer = io.BytesIO()
         np.save(buffer, embeddings(tokens, width, seed))
         out.write(FILE, buffer.getvalue())
 
 
 def read(out: Workspace) -> Floats:
-    """What `shared` left."""
+    """What `write` left."""
     found: Floats = np.load(io.BytesIO(out.read(FILE)))
     return found
 

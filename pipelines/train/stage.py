@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 
 from pipelines.core.artifact import Artifact, Workspace
@@ -35,6 +36,10 @@ def make(config: TrainConfig, step: Step) -> Outcome:
         DataError: rows without a label, or a loss that is not finite.
     """
     check(config, step.inputs, Store.at(step.placement.storage))
+    if config.warm_start:
+        # Before the group starts: its processes would wait for one, and give it up after 300 s.
+        task = ray.remote(num_cpus=1)(_warm)
+        ray.get(task.remote(config, step.inputs["data"], step.out))
     settings = {
         "config": config,
         "inputs": dict(step.inputs),
@@ -106,6 +111,12 @@ def _tokenizer(model: Node) -> str | None:
     return _tokenizer(before) if before else None
 
 
+def _warm(config: TrainConfig, data: Artifact, out: Workspace) -> None:
+    """Work the first token embeddings out, in a Ray worker."""
+    assert config.model is not None
+    warm.write(Tokens(data.local()), config.model.width, config.optimise.seed, out)
+
+
 def learn(settings: Json) -> Json:
     """One process's work; process 0 writes the Model and returns its figures."""
     config: TrainConfig = settings["config"]
@@ -113,7 +124,9 @@ def learn(settings: Json) -> Json:
     source = (inputs.get("tokenizer") or inputs["start"]).local()
     model = _model(config, inputs, source, settings["labels"])
     if config.warm_start:
-        _warm(model, Tokens(inputs["data"].local()), config.optimise.seed, settings["out"])
+        with torch.no_grad():
+            table = model.get_input_embeddings().weight
+            table.copy_(torch.from_numpy(warm.read(settings["out"])))
     task, max_length = _task(config, inputs["data"].local(), source, settings["labels"])
     fitted = fit(model, task, config.optimise, settings["out"])
     if Team().rank:
@@ -153,15 +166,6 @@ def _model(config: TrainConfig, inputs: dict[str, Artifact], source: Path, names
     tokenizer = open_tokenizer(source)
     vocabulary = Vocabulary(len(tokenizer), tokenizer.pad_token_id)
     return build(config.model, vocabulary, labels, config.optimise.seed)
-
-
-def _warm(model: Any, tokens: Tokens, seed: int, out: Workspace) -> None:
-    """Give every process's model the token embeddings that process 0 has worked out."""
-    table, team = model.get_input_embeddings().weight, Team()
-    warm.shared(tokens, table.shape[1], seed, out, first=team.rank == 0)
-    team.add(torch.zeros(1, device=team.device))  # wait until they are there
-    with torch.no_grad():
-        table.copy_(torch.from_numpy(warm.read(out)))
 
 
 def _task(config: TrainConfig, data: Path, source: Path, names: list[str]) -> tuple[Task, int]:

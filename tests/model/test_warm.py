@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from pipelines.core.artifact import Workspace
+from pipelines.core.storage import Store
+from pipelines.model import warm
 from pipelines.model.warm import embeddings, information
 from pipelines.tokens import shards
 from pipelines.tokens.encode import Encoded
@@ -64,6 +67,14 @@ def test_the_spread_is_the_stated_one(tokens):
 
 def test_a_token_that_never_occurs_starts_at_nothing(tokens):
     assert np.abs(embeddings(tokens, 4, seed=0)[35]).max() < 1e-5
+
+
+def test_a_retry_uses_what_an_earlier_try_left(tokens, tmp_path):
+    out = Workspace.take(Store.at(str(tmp_path)))
+    warm.write(tokens, 4, 0, out)
+    np.testing.assert_array_equal(warm.read(out), embeddings(tokens, 4, seed=0))
+    warm.write(tokens, 4, 1, out)  # had it been worked out again, this seed would show
+    np.testing.assert_array_equal(warm.read(out), embeddings(tokens, 4, seed=0))
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_threads(tokens):

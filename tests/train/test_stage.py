@@ -1,5 +1,6 @@
 """The train stage on Ray: from Tokens and from a Corpus to Models, the same whoever dies."""
 
+import io
 import json
 import os
 import signal
@@ -9,16 +10,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from safetensors.torch import load
 from transformers import AutoModelForSequenceClassification
 
 from pipelines.core.artifact import Artifact, InputRecord, Json, commit
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
+from pipelines.model import warm
 from pipelines.model.config import ModelConfig
 from pipelines.tasks.config import Classify, MaskedLM
+from pipelines.tokens.shards import Tokens
 from pipelines.train import stage
 from pipelines.train.config import Optimise, TrainConfig
 from tests.train.conftest import corpus_part, texts
@@ -74,8 +79,10 @@ def test_pretrain_then_fine_tune_gives_a_model_that_tells_the_labels_apart(
     tmp_path: Path,
 ) -> None:
     points: list[Json] = []
-    step = replace(step_for(PRETRAIN, pretraining, "base"), report=points.append)
-    outcome = stage.make(PRETRAIN, step)
+    pretrain = PRETRAIN.model_copy(update={"warm_start": True})
+    step = replace(step_for(pretrain, pretraining, "base"), report=points.append)
+    outcome = stage.make(pretrain, step)
+    assert step.out.exists(warm.FILE)
     assert outcome.counts["steps"] == 30
     assert points[-1]["step"] == 30
     base = committed_model(step, outcome, tmp_path / "base")
@@ -89,6 +96,22 @@ def test_pretrain_then_fine_tune_gives_a_model_that_tells_the_labels_apart(
     model = AutoModelForSequenceClassification.from_pretrained(tuned.local())
     assert model.config.id2label == {0: "bird", 1: "fish"}
     assert len(json.loads(tuned.read("history.json"))) == 60
+
+
+def test_every_process_starts_from_the_embeddings_that_were_left_for_it(
+    pretraining: dict[str, Artifact], step_for: Callable[..., Step]
+) -> None:
+    once = OPTIMISE.model_copy(update={"steps": 1})
+    config = PRETRAIN.model_copy(update={"warm_start": True, "optimise": once})
+    step = step_for(config, pretraining)
+    vocabulary = Tokens(pretraining["data"].local()).vocab_size
+    buffer = io.BytesIO()
+    np.save(buffer, np.full((vocabulary, SHAPE.width), 7, np.float32))
+    step.out.write(warm.FILE, buffer.getvalue())
+    stage.learn({"config": config, "inputs": pretraining, "out": step.out, "labels": []})
+    weights = load(step.out.read("model.safetensors"))
+    table = weights["bert.embeddings.word_embeddings.weight"]
+    assert (table - 7).abs().max() < 0.02  # one step of AdamW at a rate of 0.01
 
 
 def kill_a_worker(step: Step) -> None:
