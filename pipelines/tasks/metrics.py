@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.core.config import Json
 
 LEVEL = 0.95  # of the bootstrap intervals
+CELLS = 10**7  # of confusion tables drawn at once: 80 MB
 
 
 def classification_report(
@@ -84,17 +85,22 @@ def intervals(
     """Percentile bootstrap intervals over rows (Efron 1979).
 
     Drawing N rows with replacement is drawing the cells of the confusion table from a multinomial,
-    which costs L * L numbers a resample in place of N.
+    which costs L * L numbers a resample in place of N. Blocks of resamples are drawn one after the
+    other: at 1,000 labels all at once would take 8 GB.
     """
     table_LL = confusion(truth_N, predicted_N, num_labels)
     rows = len(truth_N)
     if not rows:
         return {}
     random = np.random.Generator(np.random.PCG64(seed))
-    drawn = random.multinomial(rows, table_LL.ravel() / rows, size=resamples)
-    tables_RLL = drawn.reshape(resamples, num_labels, num_labels)
-    right_R = np.trace(tables_RLL, axis1=1, axis2=2)
-    figures = {"accuracy": right_R / rows, "macro_f1": per_class(tables_RLL)[2].mean(-1)}
+    figures = {"accuracy": np.empty(resamples), "macro_f1": np.empty(resamples)}
+    block = max(1, CELLS // num_labels**2)
+    for start in range(0, resamples, block):
+        part = slice(start, min(start + block, resamples))
+        drawn = random.multinomial(rows, table_LL.ravel() / rows, size=part.stop - start)
+        tables_RLL = drawn.reshape(-1, num_labels, num_labels)
+        figures["accuracy"][part] = np.trace(tables_RLL, axis1=1, axis2=2) / rows
+        figures["macro_f1"][part] = per_class(tables_RLL)[2].mean(-1)
     tail = (1 - LEVEL) / 2
     return {
         name: [float(edge) for edge in np.quantile(figure_R, [tail, 1 - tail])]

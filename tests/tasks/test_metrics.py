@@ -1,9 +1,12 @@
 """Classification figures against scikit-learn's and against hand-worked ones."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+from pipelines.tasks import metrics
 from pipelines.tasks.metrics import classification_report, intervals
 
 LABELS = ["ant", "bee", "cat", "dog"]
@@ -49,6 +52,24 @@ def test_the_interval_has_the_binomials_width() -> None:
     low, high = report["intervals"]["accuracy"]
     # 0.8 +- 1.96 * sqrt(0.8 * 0.2 / 400); 4,000 resamples blur a quantile by about 0.002.
     assert (low, high) == pytest.approx((0.7608, 0.8392), abs=0.005)
+
+
+@pytest.mark.parametrize("cells", [1, 7 * 9, 40 * 9])
+def test_blocks_of_resamples_change_no_digit(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, predicted = np.arange(100) % 3, (np.arange(100) // 2) % 3
+    whole = intervals(truth, predicted, 3, 50, 1)
+    monkeypatch.setattr(metrics, "CELLS", cells)  # blocks of 1, 7 and 40 resamples
+    assert intervals(truth, predicted, 3, 50, 1) == whole
+
+
+def test_many_labels_take_little_memory() -> None:
+    labels = 600  # 200 resamples at once would be 576 MB
+    truth = np.arange(1200) % labels
+    tracemalloc.start()
+    intervals(truth, truth, labels, 200, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.2 * 8 * metrics.CELLS  # a block is drawn before the last one is let go
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_does_not() -> None:
