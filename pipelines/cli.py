@@ -11,12 +11,13 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.core.errors import ConfigError, RaylineError
+from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
 
 if TYPE_CHECKING:
     from pipelines.core.artifact import Artifact
@@ -74,6 +75,7 @@ def plan(
     storage: Storage = "runs",
     address: Address = None,  # noqa: ARG001 (accepted so that a run's line can be planned)
     workers: Workers = 2,  # noqa: ARG001 (likewise)
+    cpus: Cpus = None,  # noqa: ARG001 (likewise)
     fresh_code: FreshCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,7 +92,7 @@ def plan(
         return
     print(console.plan_table(steps))
     pending = sum(step.action == "RUN" for step in steps)
-    print(f"\n{pending} of {len(steps)} steps run. Next: rayline run {workflow}")
+    print(f"\n{pending} of {len(steps)} steps run. Next: the same with `run` in place of `plan`")
 
 
 @app.command()
@@ -109,9 +111,14 @@ def submit(
     import uuid
 
     from pipelines.core import cluster, recipe
+    from pipelines.core.config import nearest
+    from pipelines.core.storage import Store
 
+    if workflow not in recipe.names():
+        hint = nearest(workflow, recipe.names())
+        raise ConfigError(f"{workflow}: expected a workflow of workflows/, which is sent; {hint}")
     recipe.load(workflow, settings or [])  # a wrong setting fails here, not on the cluster
-    root = storage if "://" in storage else os.path.abspath(storage)
+    root = Store.at(storage).uri
     command = ["python", "-m", f"workflows.{workflow}", *(settings or [])]
     command += ["--storage", root, "--workers", str(workers)]
     name = f"{workflow}-{uuid.uuid4().hex[:8]}"
@@ -120,7 +127,14 @@ def submit(
         shlex.join(command), address, folder=_project(), name=name, environment=passed
     )
     print(f"submitted {job} to {address}; its log: ray job logs -f {job} --address {address}")
-    if wait and not cluster.follow_job(job, address, lambda text: print(text, end="")):
+    try:
+        succeeded = not wait or cluster.follow_job(job, address, partial(print, end=""))
+    except KeyboardInterrupt:
+        raise RaylineError(
+            f"{job} goes on without us; follow it: ray job logs -f {job} --address {address}; "
+            f"stop it: ray job stop {job} --address {address}"
+        ) from None
+    if not succeeded:
         raise RaylineError(f"{job} failed; the same command continues from what it finished")
 
 
@@ -240,11 +254,17 @@ def ui(
     storage: Storage = "runs", port: Annotated[int, typer.Option(help="port bound")] = 5000
 ) -> None:
     """Open MLflow's web page on the store's runs, datasets and models."""
-    database = Path(storage).absolute() / "mlflow.db"
+    from pipelines.core.storage import Store
+    from pipelines.core.tracking import SQLITE, tracking_uri
+
+    uri = tracking_uri(Store.at(storage))
+    if not uri.startswith(SQLITE):
+        raise ConfigError(f"MLFLOW_TRACKING_URI={uri} is a server: open it in a browser")
+    database = Path(uri.removeprefix(SQLITE))
     if not database.exists():
         raise ConfigError(f"{database}: nothing recorded there yet; run a workflow first")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--port", str(port), "--backend-store-uri", uri]
     command += ["--default-artifact-root", str(database.parent / "mlflow-artifacts")]
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
     os.execv(sys.executable, command)
@@ -262,14 +282,16 @@ def _stage_verb(stage: str) -> None:
         workers: Workers = 2,
         cpus: Cpus = None,
     ) -> None:
-        from pipelines.core.config import assignment, parse, put, read_yaml
+        from pipelines.core.config import assignment, origin, parse, put, read_yaml
         from pipelines.core.workflow import Workflow
 
         data = read_yaml(config) if config else {}
-        for text in settings or []:
-            put(data, *assignment(text))
+        assigned = [assignment(text) for text in settings or []]
+        for key, value in assigned:
+            put(data, key, value)
+        where = origin(config, [key for key, _ in assigned])
         flow = Workflow(name)
-        flow.add(name, parse(_stage_config(stage), data, str(config or "command line")))
+        flow.add(name, parse(_stage_config(stage), data, where))
         placement = _placement(storage, address, workers, cpus)
         made = _run(flow, placement, fresh_code=False)
         _print_result(flow, made, stage, placement, as_json=False)
@@ -282,8 +304,9 @@ for _stage in STAGES:
     _stage_verb(_stage)
 
 _FORWARDED = (
-    "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-    "AWS_DEFAULT_REGION",
+    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_REGION", "HF_TOKEN",
 )  # fmt: skip
 
 
@@ -330,8 +353,7 @@ def _run(flow: "Workflow", placement: "Placement", fresh_code: bool) -> "dict[st
     from pipelines.core.workflow import check_sources, snapshot
 
     check_sources(flow)
-    tracker = tracking.open_tracker(flow.name, placement.storage, snapshot(flow))
-    with contextlib.closing(tracker):
+    with tracking.open_tracker(flow.name, placement.storage, snapshot(flow)) as tracker:
         return run_of(
             flow,
             placement,
@@ -354,15 +376,28 @@ def _print_result(
 
 
 def _servable(target: str, storage: str) -> "Artifact":
-    """The Model or Bundle at a path, or the one a workflow's `serve` step last made."""
+    """The Model or Bundle at a path, of a step, or what a workflow's `serve` step makes.
+
+    A workflow that was run with other settings than its own is served by its step's name or path.
+    """
     from pipelines.core import lineage, recipe
     from pipelines.core.artifact import open_artifact
+    from pipelines.core.plan import plan as plan_of
     from pipelines.core.storage import Store
 
+    store = Store.at(storage)
     if target in recipe.names() or target.endswith(".py"):
-        target = recipe.load(target, []).served or target
-    found = lineage.find(target, Store.at(storage))
-    artifact = open_artifact(found.uri, ("Model", "Bundle"))
+        flow = recipe.load(target, [])
+        if flow.served is None:
+            raise ConfigError(f"{target}: this workflow serves nothing; give a step or a path")
+        step = next(step for step in plan_of(flow, store) if step.name == flow.served)
+        if step.artifact is None:
+            raise ArtifactError(
+                f"{target}: its step {flow.served} has not been made in {store.uri} with these "
+                f"settings ({step.reason}); rayline run {target}, or give a step or a path"
+            )
+        return step.artifact
+    artifact = open_artifact(lineage.find(target, store).uri, ("Model", "Bundle"))
     artifact.verify()
     return artifact
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
+from pipelines.core.artifact import Workspace, commit
+from pipelines.core.storage import Store
 
 HEAVY = ("ray", "torch", "transformers", "mlflow")
 
@@ -66,6 +68,58 @@ def test_a_misspelt_key_in_a_file_names_its_line(tmp_path: Path) -> None:
     done = rayline("plan", "quickstart", "--config", str(file), "--storage", str(tmp_path))
     assert done.returncode == 2
     assert f"{file}:2: unknown setting or step labeled; did you mean labelled?" in done.stderr
+
+
+def test_a_key_deep_in_a_file_names_its_own_line_whatever_the_command_line_sets(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\npretrain:\n  warm_start: false\n  optimise:\n    stesp: 5\n")
+    line = ["pretrain.optimise.seed=3", "--config", str(file), "--storage", str(tmp_path)]
+    done = rayline("plan", "quickstart", *line)
+    assert done.returncode == 2
+    assert f"{file}:5: pretrain: unknown setting optimise.stesp; did you mean steps?" in done.stderr
+
+
+def test_an_item_of_a_list_and_a_group_of_another_kind_can_be_set(tmp_path: Path) -> None:
+    line = ["docs.sources.0.max_files=3", "mobile.format.kind=onnx", "--storage", str(tmp_path)]
+    done = rayline("plan", "quickstart", *line)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\xfe", "not a readable YAML file"), (b"1: 2", "the key 1 is no")],
+)
+def test_a_file_that_is_no_settings_file_is_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content)
+    for path, expected in ((file, message), (tmp_path, "not a readable YAML file")):
+        done = rayline("plan", "quickstart", "--config", str(path))
+        assert done.returncode == 2
+        assert f"{path}: {expected}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_a_workflow_serves_is_what_its_plan_says_not_a_namesake(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path))
+    work = Workspace.take(store.below(".work/mobile"))
+    work.write("model.tflite", b"of another workflow")
+    facts = {"kind": "Bundle", "stage": "export", "name": "mobile", "fingerprint": "0" * 64}
+    commit(work, store.below("export/mobile-00000000"), facts | {"identity": {}, "inputs": {}})
+    done = rayline("infer", "quickstart", "texts.jsonl", "--storage", str(tmp_path))
+    assert done.returncode == 3
+    assert "its step mobile has not been made" in done.stderr
+
+
+def test_only_a_workflow_that_is_sent_along_can_be_submitted(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("")
+    done = rayline("submit", str(mine))
+    assert done.returncode == 2
+    assert "expected a workflow of workflows/" in done.stderr
 
 
 def test_a_wrong_value_says_which_and_why(tmp_path: Path) -> None:

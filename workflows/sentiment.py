@@ -1,6 +1,6 @@
 """The mission's own story: clean text, MLM + NSP, fine-tune on reviews, compress, serve.
 
-    rayline run sentiment reviews=reviews.jsonl.gz held_out=dev.jsonl.gz text=books.jsonl.gz
+    rayline run sentiment reviews=train.jsonl held_out=dev.jsonl text=books.jsonl review_field=text
 
 By default the reviews are SST-2 and the text WikiText, read from the Hub.
 """
@@ -32,7 +32,7 @@ class Settings(Config):
     text: str = Field(default=f"{WIKITEXT}/train-*.parquet", description="prose learnt from first")
     reviews: str = Field(default=f"{SST2}/train-*.parquet", description="labelled reviews")
     held_out: str = Field(default=f"{SST2}/validation-*.parquet", description="reviews judged on")
-    review_field: str = Field(default="text", description="field of the reviews' text")
+    review_field: str = Field(default="sentence", description="field of the reviews' text")
     label_field: str = Field(default="label", description="field of the reviews' label")
     seed: int = Field(default=0, ge=0, description="of every random choice")
 
@@ -51,7 +51,7 @@ def build(settings: Settings) -> Workflow:
         "prose",
         CorpusConfig(sources=(Files(paths=(settings.text,)), labelled(settings.reviews)), **plain),
     )
-    reviews = flow.add("reviews", CorpusConfig(sources=(labelled(settings.reviews),), **plain))
+    rated = flow.add("rated", CorpusConfig(sources=(labelled(settings.reviews),), **plain))
     held_out = flow.add("held-out", CorpusConfig(sources=(labelled(settings.held_out),), **plain))
     vocab = flow.add("vocab", TokenizerConfig(corpus=prose, vocab_size=8192))
     tokens = flow.add("tokens", TokensConfig(corpus=prose, tokenizer=vocab, length=64))
@@ -69,7 +69,7 @@ def build(settings: Settings) -> Workflow:
     teacher = flow.add(
         "finetune",
         TrainConfig(
-            data=reviews,
+            data=rated,
             start=base,
             task=task,
             optimise=Optimise(steps=2000, batch_rows=32, learning_rate=2e-4, seed=seed),
@@ -79,7 +79,7 @@ def build(settings: Settings) -> Workflow:
         "student",
         CompressConfig(
             model=teacher,
-            data=reviews,
+            data=rated,
             judge_split="train",
             method=Distill(
                 student=NANO,
@@ -89,7 +89,7 @@ def build(settings: Settings) -> Workflow:
     )
     small = flow.add(
         "int8",
-        CompressConfig(model=student, data=reviews, judge_split="train", method=Quantize()),
+        CompressConfig(model=student, data=rated, judge_split="train", method=Quantize()),
     )
     mobile = flow.add(
         "mobile", ExportConfig(model=small, probe=held_out, format=LiteRT(lengths=(16, 32, 64)))

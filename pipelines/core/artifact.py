@@ -339,5 +339,5 @@ def set_aside(store: Store) -> str | None:
     number = 1
     while (aside := Store(f"{store.uri}.aside-{number}")).names():
         number += 1
-    store.move(aside)
+    store.move(aside, last=MANIFEST)
     return aside.uri

@@ -8,10 +8,12 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 replaced while the driver stands in it, and whatever asks for the current folder then fails."""
 PROGRESS = ".progress.json"
 POLL_S = 1.0
-KNOCK_S = 10.0
+KNOCK_S, PROBE_S = 10.0, 60.0
 
 
 def prepare() -> None:
@@ -63,18 +65,54 @@ def session(placement: Placement) -> Iterator[None]:
         yield
         return
     address = placement.address or os.environ.get("RAY_ADDRESS")
-    if address:
-        connect(address)
-        if JOB in os.environ:
-            os.chdir(tempfile.gettempdir())
-    else:
-        _start(placement)
     try:
+        if address:
+            connect(address)
+            if JOB in os.environ:
+                os.chdir(tempfile.gettempdir())
+        else:
+            _start(placement)
         check_storage(placement)
         _quiet_data()
         yield
     finally:
         ray.shutdown()
+        if not address:
+            os.environ.pop("RAY_ADDRESS", None)  # of the Ray that `_start` started
+
+
+def spread(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """`function(item)` of every item, one Ray Data task each, as they end.
+
+    Ray calls a function again when its process dies, so calling it twice must do no harm.
+
+    Raises:
+        RaylineError: the function's own, without Ray's account of where it ran.
+    """
+    import ray.data
+
+    if not items:
+        return
+    rows = [{"item": pickle.dumps(item)} for item in items]
+    tasks = ray.data.from_items(rows, override_num_blocks=len(rows)).map(_Task(function))
+    for row in tasks.iter_rows():
+        answer, error = pickle.loads(row["outcome"])  # noqa: S301 (our own, from a task)
+        if error is not None:
+            raise error
+        yield answer
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Calls a function on a Ray Data row; raised there, an error would come wrapped in a trace."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, row: Json) -> Json:
+        try:
+            return {"outcome": pickle.dumps((self.function(pickle.loads(row["item"])), None))}  # noqa: S301 (our own, from the driver)
+        except RaylineError as error:
+            return {"outcome": pickle.dumps((None, error))}
 
 
 def connect(address: str) -> None:
@@ -132,13 +170,14 @@ def storage_by_node(storage: str) -> dict[str, str]:
 
     from pipelines.core.storage import Store
 
-    store, token = Store.at(storage), os.urandom(8).hex()
-    store.write(f".doctor/{token}", token.encode())
+    store = Store.at(storage).below(f".doctor/{os.urandom(8).hex()}")
+    store.write("driver", b"here")
 
-    def probe() -> str:
+    def probe(node: str) -> str:
         try:
-            seen = store.read(f".doctor/{token}").decode()
-            return "" if seen == token else "sees other files there"
+            store.read("driver")
+            store.write(node, b"here")
+            return ""
         except (ArtifactError, ConfigError) as error:
             return str(error)
 
@@ -147,11 +186,21 @@ def storage_by_node(storage: str) -> dict[str, str]:
     for node in nodes:
         pin = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(probe).options(num_cpus=0, scheduling_strategy=pin)
-        tasks[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = task.remote()
+        tasks[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = task.remote(node["NodeID"])
     try:
-        return {name: ray.get(task, timeout=60) for name, task in tasks.items()}
+        return {name: _probed(task) for name, task in tasks.items()}
     finally:
-        store.delete(".doctor")
+        store.delete("")
+
+
+def _probed(task: Any) -> str:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return str(ray.get(task, timeout=PROBE_S))
+    except RayError as error:
+        return f"does not answer: {type(error).__name__}"
 
 
 def distributed(
@@ -183,7 +232,7 @@ def distributed(
         What rank 0 returned.
 
     Raises:
-        RaylineError: the function's own error, or that the group was lost too often.
+        RaylineError: the function's own, of any process, or that the group was lost too often.
     """
     import ray
     from ray.train import RunConfig, ScalingConfig
@@ -199,7 +248,7 @@ def distributed(
 
     def attempt(number: int) -> str:
         trainer = TorchTrainer(
-            _settled,
+            _process,
             train_loop_config={"function": function, "settings": settings},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
             torch_config=TorchConfig(timeout_s=300),
@@ -213,20 +262,15 @@ def distributed(
 
     with _followed(out, report):
         outcome: Json = json.loads(_persistently(attempt, name, retries))
-    if "error" in outcome:
-        raise RaylineError(outcome["error"])
     return outcome
 
 
-def _settled(config: Json) -> str:
-    """One process's whole life; a user's error is returned, so that it is not retried."""
+def _process(config: Json) -> str:
+    """One process's whole life."""
     import torch
 
     torch.set_num_threads(1)
-    try:
-        return json.dumps(config["function"](config["settings"]))
-    except RaylineError as error:
-        return json.dumps({"error": str(error)})
+    return json.dumps(config["function"](config["settings"]))
 
 
 def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str:
@@ -235,12 +279,19 @@ def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str
     Ray's own `max_failures` does not cover a process killed while the group starts, nor the death
     of the Train controller, so the whole attempt is repeated.
     """
+    from ray.train import WorkerGroupError
+
     for number in range(retries + 1):
         standing = _reservations()
         try:
             return attempt(number)
         except Exception as error:
-            lost = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
+            for failure in failures.values():
+                if isinstance(failure, RaylineError):  # it would only fail again
+                    raise failure from None
+            first = next(iter(failures.values()), error)
+            lost = (str(first).strip().splitlines() or [type(first).__name__])[-1]
             if number == retries:
                 raise RaylineError(
                     f"{name}: its processes were lost {retries + 1} times: {lost}; what was "
@@ -360,14 +411,20 @@ def _start(placement: Placement) -> None:
 
     # It warns that tokens are on, which they shall be.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=placement.cpus or max(2, os.cpu_count() or 2),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE,
-        log_to_driver=False,
-        logging_level="warning",
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=placement.cpus or max(2, os.cpu_count() or 2),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE,
+            log_to_driver=False,
+            logging_level="warning",
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray could be started on this machine: {str(error).strip().splitlines()[-1]}; "
+            "`rayline doctor` checks memory, disk and ports"
+        ) from error
     _keep_private(Path.home() / ".ray" / "auth_token")
     # With two Ray instances on one host, Train's placement-group cleaner needs to be told which.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

@@ -4,7 +4,7 @@ A config says *what* a step is; where it runs (`Placement`) is kept apart and ne
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pipelines.core.errors import ConfigError
 
 Json = dict[str, Any]
+COMMAND_LINE = "command line"
 
 
 class Config(BaseModel):
@@ -79,21 +80,37 @@ def inputs(config: Config) -> dict[str, tuple[str, tuple[str, ...]]]:
     return found
 
 
+def given(config: Config) -> Json:
+    """The JSON of what was set in `config`, of which `parse` makes the same config again."""
+    return {
+        name: _plain(value, given)
+        for name, _, value in _fields(config)
+        if name in config.model_fields_set or name == "kind"
+    }
+
+
 def identity(config: Config) -> Json:
     """The JSON of `config` that bears identity: no input references and no raw locations."""
     kept: Json = {}
     for name, info, value in _fields(config):
         if _mark(info, "input") is not None or _mark(info, "identity") is False:
             continue
-        kept[name] = _plain(value)
+        kept[name] = _plain(value, identity)
     return kept
 
 
-def parse(schema: type[ConfigT], data: Mapping[str, Any], where: str) -> ConfigT:
+def parse(
+    schema: type[ConfigT], data: Mapping[str, Any], where: str | Callable[[str], str]
+) -> ConfigT:
     """`data` checked against `schema`.
 
+    Args:
+        schema: the settings' class.
+        data: their values.
+        where: the place they were read from, or a function that tells it of a dotted key.
+
     Raises:
-        ConfigError: names the key, the nearest valid one and `where` it was read.
+        ConfigError: names the key, the nearest valid one and where it was read.
     """
     try:
         return schema.model_validate(data)
@@ -112,11 +129,33 @@ def read_yaml(path: Path) -> Json:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; give an existing YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable YAML file: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data or {}, dict):
         raise ConfigError(f"{path}: expected `key: value` lines, found {type(data).__name__}")
+    if odd := [key for key in data or {} if not isinstance(key, str)]:
+        raise ConfigError(f"{path}: the key {odd[0]!r} is no name; put it in quotes if it is one")
     return data or {}
+
+
+def origin(file: Path | None, assigned: Collection[str], prefix: str = "") -> Callable[[str], str]:
+    """Where each dotted key was set: the command line or a line of the file.
+
+    Args:
+        file: the YAML file, if there is one.
+        assigned: the keys set on the command line.
+        prefix: what stands before a key in the file and on the command line.
+    """
+
+    def where(key: str) -> str:
+        full = f"{prefix}{key}"
+        if file is None or any(f"{full}.".startswith(f"{other}.") for other in assigned):
+            return COMMAND_LINE
+        return line_of(file, full)
+
+    return where
 
 
 def line_of(path: Path, key: str) -> str:
@@ -196,18 +235,19 @@ def _mark(info: FieldInfo, mark: str) -> Any:
     return extra.get(mark) if isinstance(extra, dict) else None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, part: Callable[[Config], Json]) -> Any:
     if isinstance(value, Config):
-        return identity(value)
+        return part(value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_plain(item, part) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, part) for key, item in value.items()}
     return value
 
 
-def _explain(schema: type[Config], problem: Json, where: str) -> str:
+def _explain(schema: type[Config], problem: Json, place: str | Callable[[str], str]) -> str:
     key, beside = _locate(schema, problem["loc"])
+    where = place if isinstance(place, str) else place(key)
     if problem["type"] == "extra_forbidden":
         hint = nearest(key.rpartition(".")[2], [name for m in beside for name in m.model_fields])
         return f"{where}: unknown setting {key}; {hint}"

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,9 @@ def _memory() -> Iterator[Finding]:
 def _storage(storage: str) -> Iterator[Finding]:
     store = Store.at(storage)
     try:
-        store.write(".doctor/here", b"1")
-        store.delete(".doctor")
+        name = f".doctor/{uuid.uuid4().hex}"
+        store.write(name, b"here")
+        store.delete(name)
         yield Finding("storage", True, f"{store.uri} is writable here")
     except (RaylineError, OSError) as error:
         yield Finding("storage", False, f"{store.uri}: {error}", "give --storage another root")
@@ -113,6 +115,7 @@ def _storage(storage: str) -> Iterator[Finding]:
 
 
 def _cluster(storage: str, address: str | None) -> Iterator[Finding]:
+    address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
         yield Finding("cluster", True, "no --address given: a local Ray starts by itself")
         return

@@ -3,6 +3,7 @@
 RaylineError                 exit 1
     ConfigError              exit 2   a setting, key, path or port the user can correct
     ArtifactError            exit 3   a stored artifact is missing, unfinished, torn or altered
+        StorageError         exit 3   the storage cannot be reached; what lies there may be whole
     DataError                exit 4   input data that cannot be read or breaks an invariant
     ServeError               exit 5   an endpoint that cannot start or answer
 
@@ -27,6 +28,10 @@ class ArtifactError(RaylineError):
     """A stored artifact is missing, unfinished, torn or altered."""
 
     exit_code = 3
+
+
+class StorageError(ArtifactError):
+    """The storage cannot be reached, read or written now; what lies there may well be whole."""
 
 
 class DataError(RaylineError):

@@ -13,7 +13,7 @@ from pipelines.core.storage import Store
 
 SHOWN = 12  # hex digits of a digest
 RAW_SHOWN = 5  # raw files named; the rest are counted
-KEY_METRICS = ("accuracy", "macro_f1", "loss", "agreement")  # the first that is there is shown
+KEY_METRICS = ("accuracy", "f1_macro", "loss", "agreement")  # the first that is there is shown
 
 
 @dataclass(frozen=True)

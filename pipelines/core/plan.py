@@ -14,9 +14,12 @@ from typing import Any, Literal
 
 from pipelines.core.artifact import MANIFEST, Artifact, Manifest, open_artifact
 from pipelines.core.config import Json, StageConfig, identity, inputs
-from pipelines.core.errors import ArtifactError, ConfigError
+from pipelines.core.errors import ArtifactError, ConfigError, StorageError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Workflow
+
+PACKAGE = "pipelines"
+_IMPORT = re.compile(r"^\s*from (pipelines[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ def look(planned: Planned, store: Store, fresh_code: bool) -> Planned:
         artifact.verify()
         if artifact.manifest.fingerprint != hashed(planned.facts):
             raise ArtifactError(f"{target.uri}: holds another step's artifact")
+    except StorageError:  # not damage: it must not be set aside for that
+        raise
     except ArtifactError as error:
         return replace(planned, reason=f"damaged: {error}")
     note = ""
@@ -161,9 +166,27 @@ def _short(value: Any) -> str:
 
 
 def source_digest(stage: str) -> str:
-    """Hex SHA-256 of the stage folder's source, recorded so that `plan` can show drift."""
-    folder = Path(__file__).parent.parent / stage
+    """Hex SHA-256 of the source a stage runs, recorded so that `plan` can show drift.
+
+    That is its `stage.py` and every module it imports, directly or not, except `core`, which moves
+    bytes and makes none.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for module, text in sorted(_imported(f"{PACKAGE}.{stage}.stage").items()):
+        digest.update(module.encode() + b"\0" + text)
     return digest.hexdigest()
+
+
+def _imported(module: str) -> dict[str, bytes]:
+    """A module's source and that of the modules it imports, by name; nothing is executed."""
+    found: dict[str, bytes] = {}
+    pending = {module}
+    while pending:
+        name = pending.pop()
+        path = Path(__file__).parents[2] / f"{name.replace('.', '/')}.py"
+        if name in found or name.startswith(f"{PACKAGE}.core.") or not path.is_file():
+            continue
+        found[name] = path.read_bytes()
+        for package, names in _IMPORT.findall(found[name].decode()):
+            pending |= {package} | {f"{package}.{part}" for part in re.findall(r"\w+", names)}
+    return found

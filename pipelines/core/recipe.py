@@ -7,12 +7,10 @@ are its settings; `step.field` changes one step.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from pipelines.core.config import Config, Json, assignment, line_of, nearest, parse, put, read_yaml
+from pipelines.core.config import Config, assignment, nearest, origin, parse, put, read_yaml
 from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Workflow
 
@@ -27,15 +25,20 @@ def load(name: str, assignments: list[str], file: Path | None = None) -> Workflo
     """
     module = _module(name)
     schema: type[Config] = module.Settings
-    changes, origin = _changes(assignments, file)
+    changes = read_yaml(file) if file else {}
+    assigned = [assignment(text) for text in assignments]
+    for key, value in assigned:
+        put(changes, key, value)
+    where = origin(file, [key for key, _ in assigned])
     own = {key: value for key, value in changes.items() if key in schema.model_fields}
-    workflow: Workflow = module.build(parse(schema, own, _where(own, origin)))
-    rest = {key: value for key, value in changes.items() if key not in own}
-    for key, value in rest.items():
+    workflow: Workflow = module.build(parse(schema, own, where))
+    if both := sorted(schema.model_fields.keys() & workflow.steps.keys()):
+        raise ConfigError(f"{name}: {both[0]} is a setting and a step; give one another name")
+    for key in [key for key in changes if key not in own]:
         if key not in workflow.steps:
             hint = nearest(key, [*schema.model_fields, *workflow.steps])
-            raise ConfigError(f"{origin[key]}: unknown setting or step {key}; {hint}")
-        workflow = workflow.override(key, value, origin[key])
+            raise ConfigError(f"{where(key)}: unknown setting or step {key}; {hint}")
+        workflow = workflow.override(key, changes[key], where)
     return workflow
 
 
@@ -72,21 +75,3 @@ def _from_file(path: Path) -> ModuleType:
     if not hasattr(module, "build") or not hasattr(module, "Settings"):
         raise ConfigError(f"{path}: a workflow file needs Settings and build(settings)")
     return module
-
-
-def _changes(assignments: list[str], file: Path | None) -> tuple[Json, dict[str, str]]:
-    """Nested changes, later ones winning, and where each top-level key was last set."""
-    changes: Json = {}
-    origin: dict[str, str] = {}
-    if file is not None:
-        changes = read_yaml(file)
-        origin = {key: line_of(file, key) for key in changes}
-    for text in assignments:
-        key, value = assignment(text)
-        put(changes, key, value)
-        origin[key.partition(".")[0]] = "command line"
-    return changes, origin
-
-
-def _where(own: Mapping[str, Any], origin: Mapping[str, str]) -> str:
-    return ", ".join(sorted({origin[key] for key in own})) or "command line"

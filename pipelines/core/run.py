@@ -25,13 +25,14 @@ from pipelines.core.artifact import (
     set_aside,
 )
 from pipelines.core.config import Json, Placement
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, RaylineError
 from pipelines.core.plan import Planned, hashed, look, plan_step, source_digest, target_of
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Observer, Outcome, Step, Workflow
 
 log = logging.getLogger(__name__)
 
+CODE = ".code"  # the digest of the code that wrote what lies in a work folder
 RECORDED = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "mlflow", "rayline")
 
 
@@ -84,11 +85,13 @@ def _make(
             for observer in observers:
                 observer.reused(name, again.artifact)
             return again.artifact
-        work = Workspace.take(_cleared(store, target))
-        for observer in observers:
-            observer.started(name, config, planned.sources)
+        work = Workspace.take(_cleared(store, target, config.stage, fresh_code))
+        if not work.exists(CODE):
+            work.write(CODE, source_digest(config.stage).encode())
         began, clock = dt.datetime.now(dt.UTC), time.perf_counter()
         try:
+            for observer in observers:
+                observer.started(name, config, planned.sources)
             outcome = _executed(planned, work, placement, observers)
             facts = _record(planned, outcome, store) | {
                 "started": began.isoformat(timespec="seconds"),
@@ -120,7 +123,12 @@ def _executed(
 
     stage = importlib.import_module(f"pipelines.{planned.config.stage}.stage")
     step = Step(planned.name, planned.sources, work, placement, report)
-    outcome: Outcome = stage.make(planned.config, step)
+    try:
+        outcome: Outcome = stage.make(planned.config, step)
+    except RaylineError as error:
+        # `ray.get` raises the task's error with pages about where it ran; `cause` is the error.
+        cause = getattr(error, "cause", error)
+        raise cause if isinstance(cause, RaylineError) else error from None
     now, before = planned.config.raw_digests(), planned.facts["raw"]
     if changed := sorted(key for key in now | before if now.get(key) != before.get(key)):
         work.delete("")  # nobody can tell which of its files saw which content
@@ -131,7 +139,7 @@ def _executed(
     return outcome
 
 
-def _cleared(store: Store, target: Store) -> Store:
+def _cleared(store: Store, target: Store, stage: str, fresh_code: bool) -> Store:
     """Where the step works, once whatever is in the artifact's place has been moved out of it.
 
     An object store keeps an unfinished try in that very place, to be continued.
@@ -139,7 +147,16 @@ def _cleared(store: Store, target: Store) -> Store:
     work = _work(store, target)
     if (store.is_local or target.exists(MANIFEST)) and (aside := set_aside(target)):
         log.warning("%s: what lay there was moved to %s", target.uri, aside)
-        work.delete("")  # an old try may share the damage, or the code that --fresh-code rejects
+        work.delete("")  # an old try may share the damage
+    if work.exists(CODE) and work.read(CODE).decode() != source_digest(stage):
+        if fresh_code:
+            work.delete("")
+        else:
+            log.warning(
+                "%s: goes on with what an unfinished run of other code wrote (--fresh-code "
+                "starts anew)",
+                target.uri,
+            )
     return work
 
 

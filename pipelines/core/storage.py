@@ -5,18 +5,20 @@ local file is written under `.tmp`, flushed to disk and renamed; an object store
 whole. Credentials and the endpoint come from the environment (`AWS_ENDPOINT_URL` and the like).
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
 import tempfile
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow import fs
 
-from pipelines.core.errors import ArtifactError, ConfigError
+from pipelines.core.errors import ArtifactError, ConfigError, StorageError
 
 CHUNK = 1 << 20  # bytes read at a time when hashing
 TEMPORARY = ".tmp"  # under the root: same file system, and a working file if a crash leaves it
@@ -67,13 +69,12 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether `name` is a file here."""
-        system, path = _open(self.locate(name))
-        return bool(system.get_file_info(path).type == fs.FileType.File)
+        return self.size(name) >= 0
 
     def size(self, name: str) -> int:
         """Bytes of the file `name`; -1 if there is none."""
-        system, path = _open(self.locate(name))
-        info = system.get_file_info(path)
+        with _reached(self.locate(name)) as (system, path):
+            info = system.get_file_info(path)
         return int(info.size) if info.type == fs.FileType.File else -1
 
     def read(self, name: str) -> bytes:
@@ -81,19 +82,19 @@ class Store:
 
         Raises:
             ArtifactError: there is no such file.
+            StorageError: it may be there but cannot be read now.
         """
-        system, path = _open(self.locate(name))
-        try:
-            with system.open_input_stream(path) as stream:
-                return bytes(stream.read())
-        except OSError as error:
-            raise ArtifactError(f"{self.locate(name)}: cannot be read: {error}") from error
+        with (
+            _reached(self.locate(name)) as (system, path),
+            system.open_input_stream(path) as stream,
+        ):
+            return bytes(stream.read())
 
     def write(self, name: str, data: bytes) -> None:
         """Make `name` hold exactly `data`, in one visible step.
 
         Raises:
-            ArtifactError: the disk is full, the bucket is missing, or it may not be written.
+            StorageError: the disk is full, the bucket is missing, or it may not be written.
         """
         location = self.locate(name)
         try:
@@ -104,7 +105,7 @@ class Store:
                 with system.open_output_stream(path) as stream:
                     stream.write(data)
         except OSError as error:
-            raise ArtifactError(
+            raise StorageError(
                 f"{location}: cannot be written: {error}; check free space, permission and, on an "
                 "object store, that the bucket exists"
             ) from error
@@ -127,43 +128,51 @@ class Store:
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names of all files below `prefix`, relative to the root."""
         _, root = _open(self.uri)
-        system, path = _open(self.locate(prefix))
-        found = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+        with _reached(self.locate(prefix)) as (system, path):
+            selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
+            found = system.get_file_info(selector)
         files = (info.path for info in found if info.type == fs.FileType.File)
         return sorted(path.removeprefix(root).lstrip("/") for path in files)
 
     def folders(self, prefix: str = "") -> list[str]:
         """Sorted names of the folders directly below `prefix`."""
-        system, path = _open(self.locate(prefix))
-        selector = fs.FileSelector(path, allow_not_found=True)
-        found = system.get_file_info(selector)
+        with _reached(self.locate(prefix)) as (system, path):
+            found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
     def delete(self, name: str) -> None:
         """Remove the file or folder `name` if it is there."""
-        system, path = _open(self.locate(name))
-        match system.get_file_info(path).type:
-            case fs.FileType.Directory:
-                system.delete_dir(path)
-            case fs.FileType.File:
-                system.delete_file(path)
-            case _:
-                pass
+        with _reached(self.locate(name)) as (system, path):
+            match system.get_file_info(path).type:
+                case fs.FileType.Directory:
+                    system.delete_dir(path)
+                case fs.FileType.File:
+                    system.delete_file(path)
+                case _:
+                    pass
 
-    def move(self, target: "Store") -> None:
-        """Move the whole store to `target`; an object store's files go one by one, in order."""
+    def move(self, target: "Store", last: str = "") -> None:
+        """Move the whole store to `target`; an object store's files go one by one.
+
+        Args:
+            target: where to.
+            last: the name that goes last; while it is here, a broken-off move can be told.
+        """
         if self.is_local:
-            Path(self.uri).rename(target.uri)
+            with _reached(self.uri):
+                Path(self.uri).rename(target.uri)
             return
-        for name in self.names():
-            system, path = _open(self.locate(name))
-            system.move(path, _open(target.locate(name))[1])
+        for name in sorted(self.names(), key=lambda name: (name == last, name)):
+            with _reached(self.locate(name)) as (system, path):
+                system.move(path, _open(target.locate(name))[1])
 
     def sha256(self, name: str) -> str:
         """Hex SHA-256 of the file `name`, read in chunks."""
         digest = hashlib.sha256()
-        system, path = _open(self.locate(name))
-        with system.open_input_stream(path) as stream:
+        with (
+            _reached(self.locate(name)) as (system, path),
+            system.open_input_stream(path) as stream,
+        ):
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
@@ -171,9 +180,10 @@ class Store:
     def download(self, names: list[str], folder: Path) -> None:
         """Copy files into a local folder, keeping their names."""
         for name in names:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read(name))
+            data, target = self.read(name), folder / name
+            with _reached(str(target)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
 
 
 def sync_folder(folder: Path) -> None:
@@ -188,6 +198,20 @@ def sync_folder(folder: Path) -> None:
 def scratch() -> "tempfile.TemporaryDirectory[str]":
     """A private temporary folder (mode 0700), removed when its `with` block ends."""
     return tempfile.TemporaryDirectory(prefix="rayline-")
+
+
+@contextlib.contextmanager
+def _reached(location: str) -> Iterator[tuple[fs.FileSystem, str]]:
+    """The file system of `location` and the path in it; what goes wrong there names the place."""
+    try:
+        yield _open(location)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{location}: there is no such file") from error
+    except OSError as error:
+        raise StorageError(
+            f"{location}: cannot be reached: {error}; check the connection, permission and free "
+            "space, then run the same command again"
+        ) from error
 
 
 def _open(location: str) -> tuple[fs.FileSystem, str]:

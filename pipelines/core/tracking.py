@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipelines.core.artifact import Artifact
 from pipelines.core.config import Json, StageConfig, identity
@@ -32,6 +32,7 @@ from pipelines.core.storage import Store
 log = logging.getLogger(__name__)
 
 MODELS = ("Model", "Bundle")
+SQLITE = "sqlite:///"
 FLUSH_POINTS, FLUSH_S = 50, 2.0
 MAX_PARAM, MAX_TAG = 500, 5000  # characters; MLflow itself cuts at 6000 and 8000
 DIGEST = 36  # characters MLflow keeps of a dataset's digest
@@ -58,13 +59,13 @@ def open_tracker(workflow: str, storage: str, snapshot: Json) -> "Tracker":
 def tracking_uri(store: Store) -> str:
     """The MLflow server of the environment, or else the SQLite file that goes with `store`."""
     folder = store.uri if store.is_local else os.getcwd()  # noqa: PTH109 (keeps symbolic links)
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{folder}/mlflow.db"
 
 
 class Tracker:
     """An Observer that never fails: the first error of MLflow's is a warning and ends tracking.
 
-    Close it (`contextlib.closing`), so that the parent run ends when the workflow does.
+    It is a context manager: the parent run ends with the block, as the block does.
     """
 
     def __init__(self, start: "Callable[[], Recorder]") -> None:
@@ -92,10 +93,16 @@ class Tracker:
         """Close the step's run as failed, or as killed by the user."""
         self._safely(lambda recorder: recorder.failed(name, error))
 
-    def close(self) -> None:
-        """Close the parent run, if there is one; failed if one of its steps was."""
+    def __enter__(self) -> Self:
+        """Nothing yet: MLflow is loaded at the first event."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Close the parent run, if there is one: finished, failed, or killed by the user."""
         if self._recorder is not None:
-            self._safely(lambda recorder: recorder.close())
+            self._safely(lambda recorder: recorder.close(error))
 
     def _safely(self, event: "Callable[[Recorder], None]") -> None:
         if self._broken:
@@ -134,7 +141,6 @@ class Recorder:
         self.models: dict[str, str] = {}  # digest -> model id
         self.points: list[Any] = []
         self.flushed = time.monotonic()
-        self.ending = "FINISHED"
 
     def started(self, name: str, config: StageConfig, made_from: Mapping[str, Artifact]) -> None:
         """Open a child run with the step's settings and inputs."""
@@ -188,15 +194,20 @@ class Recorder:
 
     def failed(self, name: str, error: BaseException) -> None:
         """Close the step's run as failed, or as killed by the user."""
-        run = self.runs.pop(name)
-        self._flush(run)
-        self.client.set_tag(run, "rayline.error", f"{type(error).__name__}: {error}"[:MAX_TAG])
-        self.ending = "FAILED" if isinstance(error, Exception) else "KILLED"
-        self.client.set_terminated(run, self.ending)
+        if run := self.runs.pop(name, None):  # none if the user interrupted its very start
+            self._flush(run)
+            self._fail(run, error)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None) -> None:
         """Close the parent run."""
-        self.client.set_terminated(self.parent, self.ending)
+        if error is None:
+            self.client.set_terminated(self.parent)
+        else:
+            self._fail(self.parent, error)
+
+    def _fail(self, run: str, error: BaseException) -> None:
+        self.client.set_tag(run, "rayline.error", f"{type(error).__name__}: {error}"[:MAX_TAG])
+        self.client.set_terminated(run, "FAILED" if isinstance(error, Exception) else "KILLED")
 
     def _experiment(self, store: Store) -> str:
         """The workflow's experiment; a new one keeps its files beside the database."""
@@ -205,8 +216,8 @@ class Recorder:
             return str(found.experiment_id)
         uri = tracking_uri(store)
         place = None
-        if uri.startswith("sqlite:///"):
-            place = str(Path(uri.removeprefix("sqlite:///")).with_name("mlflow-artifacts"))
+        if uri.startswith(SQLITE):
+            place = str(Path(uri.removeprefix(SQLITE)).with_name("mlflow-artifacts"))
         return str(self.client.create_experiment(self.workflow, artifact_location=place))
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:

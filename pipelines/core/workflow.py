@@ -7,10 +7,10 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipelines.core.artifact import Artifact, Workspace, open_artifact
-from pipelines.core.config import Json, Placement, StageConfig, inputs, nearest, parse
+from pipelines.core.config import Json, Placement, StageConfig, given, inputs, nearest, parse
 from pipelines.core.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -96,28 +96,41 @@ class Workflow:
         """Name the step that `rayline serve` takes, and a text to try it with."""
         self.served, self.example = reference[1:], example
 
-    def override(self, step: str, changes: Json, where: str) -> "Workflow":
+    def override(self, step: str, changes: Json, where: Callable[[str], str]) -> "Workflow":
         """This workflow with some settings of one step changed.
+
+        Args:
+            step: its name.
+            changes: the settings, nested as they are.
+            where: tells the place that a dotted key, the step's name first, was read from.
 
         Raises:
             ConfigError: a setting does not exist, or a value does not fit.
         """
         if not isinstance(changes, dict):
-            raise ConfigError(f"{where}: {step} is a step; set its fields, as {step}.field=value")
+            raise ConfigError(
+                f"{where(step)}: {step} is a step; set its fields, as {step}.field=value"
+            )
         changed = copy.copy(self)
         config = self.steps[step]
-        data = config.model_dump(mode="json")
-        _merge(data, changes)
-        changed.steps = self.steps | {step: parse(type(config), data, f"{where}: {step}")}
+        parsed = parse(
+            type(config),
+            _merged(given(config), changes),
+            lambda key: f"{where(f'{step}.{key}')}: {step}",
+        )
+        changed.steps = self.steps | {step: parsed}
         return changed
 
 
-def _merge(data: Json, changes: Json) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(data.get(key), dict):
-            _merge(data[key], value)
-        else:
-            data[key] = value
+def _merged(old: Any, new: Any) -> Any:
+    """`old` with the settings of `new` in it; a group of another kind replaces the old one."""
+    match old, new:
+        case dict(), dict() if new.get("kind", old.get("kind")) == old.get("kind"):
+            return old | {key: _merged(old.get(key), value) for key, value in new.items()}
+        case list(), dict() if new.keys() <= {str(place) for place in range(len(old))}:
+            return [_merged(item, new.get(str(place), item)) for place, item in enumerate(old)]
+        case _:
+            return new
 
 
 def check_sources(workflow: Workflow) -> None:

@@ -9,16 +9,17 @@ of CPUs nor a kill changes a byte.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
+from numpy.typing import NDArray
 
 from pipelines.core.artifact import Workspace
+from pipelines.core.cluster import spread
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus import dedup, readers, schema
 from pipelines.corpus.config import CorpusConfig, NearDuplicates
@@ -29,6 +30,7 @@ from pipelines.corpus.sources import RawFile, expand
 
 Row = dict[str, Any]
 Cut = tuple[int, int, int, bool]  # a slice without its file: row, rows, offset, last
+Chosen = tuple[int, NDArray[np.int64], NDArray[np.int64]]  # a part; rows of it; their positions
 SLICES, MERGED = ".work/slices.json", ".work/merged.parquet"
 
 
@@ -41,23 +43,22 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     clock = time.perf_counter()
     parts = _parts(expand(config.sources), config.shard_docs, step.out)
     count = len(parts)
-    _spread(partial(_first_pass, config, parts, step.out), count, step, 0)
+    _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
     if not step.out.exists(MERGED):
         merges = _merges(config, step.out, count)
         step.out.write(MERGED, schema.parquet(merges, schema.MERGED))
-    _spread(partial(_second_pass, config, step.out), count, step, count)
+    _pass(partial(_second_pass, config, step.out), count, step, count)
     report = summary(step.out)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     rate = report["read"] / (time.perf_counter() - clock)
     return Outcome(counts=counts(report), measured={"documents_per_s": rate})
 
 
-def _spread(function: Callable[[Row], Row], count: int, step: Step, done: int) -> None:
-    """Run `function` for every part, one Ray task each, and report progress."""
-    tasks = ray.data.range(count, override_num_blocks=count).map(function)
+def _pass(function: Callable[[int], int], count: int, step: Step, done: int) -> None:
+    """Run `function` for every part and report how many documents it saw."""
     documents = 0
-    for number, row in enumerate(tasks.iter_rows(), done + 1):
-        documents += row["documents"]
+    for number, seen in enumerate(spread(function, range(count)), done + 1):
+        documents += seen
         step.report({"step": number, "steps": 2 * count, "documents": documents})
 
 
@@ -80,35 +81,31 @@ def _parts(raws: list[RawFile], rows: int, out: Workspace) -> list[list[Slice]]:
 def _cuts(raws: list[RawFile], rows: int) -> list[list[Cut]]:
     """The slices of every file; files that must be looked into are, in parallel."""
     looked_into = [number for number, raw in enumerate(raws) if raw.format in ("jsonl", "parquet")]
-    found: dict[int, list[Cut]] = {}
-    if looked_into:
-        tasks = ray.data.from_items(looked_into, override_num_blocks=len(looked_into))
-        for row in tasks.map(partial(_cut_one, raws, rows)).iter_rows():
-            found[row["number"]] = json.loads(row["cuts"])
+    found = dict(spread(partial(_cut_one, raws, rows), looked_into))
     return [found.get(number) or _cut(raw, rows) for number, raw in enumerate(raws)]
 
 
-def _cut_one(raws: list[RawFile], rows: int, item: Row) -> Row:
-    return {"number": item["item"], "cuts": json.dumps(_cut(raws[item["item"]], rows))}
+def _cut_one(raws: list[RawFile], rows: int, number: int) -> tuple[int, list[Cut]]:
+    return number, _cut(raws[number], rows)
 
 
 def _cut(raw: RawFile, rows: int) -> list[Cut]:
     return [(part.row, part.rows, part.offset, part.last) for part in slices(raw, rows)]
 
 
-def _first_pass(config: CorpusConfig, parts: list[list[Slice]], out: Workspace, item: Row) -> Row:
-    """Read and judge the documents of one part."""
-    name = schema.part(schema.WORK, item["id"])
+def _first_pass(config: CorpusConfig, parts: list[list[Slice]], out: Workspace, number: int) -> int:
+    """Read and judge the documents of one part; returns how many there are."""
+    name = schema.part(schema.WORK, number)
     if out.exists(name):
-        return {"documents": schema.read(out.read(name), ["row"]).num_rows}
+        return int(schema.read(out.read(name), ["row"]).num_rows)
     words = dedup.Words()
     rows = [
         refined(config, document, words)
-        for part in parts[item["id"]]
+        for part in parts[number]
         for document in readers.documents(part)
     ]
     out.write(name, schema.parquet(rows, schema.WORKING))
-    return {"documents": len(rows)}
+    return len(rows)
 
 
 def _merges(config: CorpusConfig, out: Workspace, count: int) -> list[Row]:
@@ -141,27 +138,24 @@ def _near(
     positions = left[dedup.candidates(buckets[left])]
     parts, indexes = (table[name].take(positions).to_numpy() for name in ("part", "index"))
     items = [
-        {"part": part, "index": indexes[parts == part], "position": positions[parts == part]}
+        (part, indexes[parts == part], positions[parts == part])
         for part in np.unique(parts).tolist()
     ]
-    if not items:
-        return []
-    tasks = ray.data.from_items(items, override_num_blocks=len(items))
-    shingles = {
-        row["position"]: np.frombuffer(row["shingles"], np.uint64)
-        for row in tasks.flat_map(partial(_shingled, near.ngram, out)).iter_rows()
-    }
+    found = spread(partial(_shingled, near.ngram, out), items)
+    shingles = {position: hashes for answer in found for position, hashes in answer}
     by_position = {position: buckets[position] for position in positions.tolist()}
     return dedup.near_merges(by_position, shingles, near.threshold)
 
 
-def _shingled(ngram: int, out: Workspace, item: Row) -> Iterator[Row]:
+def _shingled(ngram: int, out: Workspace, item: Chosen) -> list[tuple[int, dedup.Hashes]]:
     """The shingles of the texts at some rows of a working part, to verify candidate pairs."""
-    texts = schema.read(out.read(schema.part(schema.WORK, item["part"])), ["text"])["text"]
+    part, indexes, positions = item
+    texts = schema.read(out.read(schema.part(schema.WORK, part)), ["text"])["text"]
     words = dedup.Words()
-    for index, position in zip(item["index"].tolist(), item["position"].tolist(), strict=True):
-        shingles = dedup.shingles(texts[index].as_py(), ngram, words)
-        yield {"position": position, "shingles": shingles.tobytes()}
+    return [
+        (position, dedup.shingles(texts[index].as_py(), ngram, words))
+        for index, position in zip(indexes.tolist(), positions.tolist(), strict=True)
+    ]
 
 
 def _candidates(out: Workspace, part: int, columns: list[str]) -> pa.Table:
@@ -178,9 +172,8 @@ def _matrix(lists: pa.ChunkedArray, width: int) -> dedup.Hashes:
     return np.asarray(pc.list_flatten(lists).to_numpy(), np.uint64).reshape(-1, width)
 
 
-def _second_pass(config: CorpusConfig, out: Workspace, item: Row) -> Row:
-    """Write one part's kept, rejected and quarantined records."""
-    part = item["id"]
+def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> int:
+    """Write one part's kept, rejected and quarantined records; returns how many there are."""
     table = schema.read(out.read(schema.part(schema.WORK, part)))
     merges = schema.read(out.read(MERGED)).filter(pc.field("part") == part).to_pylist()
     merged = {merge["index"]: merge for merge in merges}
@@ -199,4 +192,4 @@ def _second_pass(config: CorpusConfig, out: Workspace, item: Row) -> Row:
     out.write(schema.part("data", part), schema.parquet(kept, schema.DATA))
     out.write(schema.part("rejected", part), schema.parquet(rejected, schema.REJECTED))
     out.write(schema.part("quarantine", part), schema.parquet(quarantined, schema.QUARANTINE))
-    return {"documents": table.num_rows}
+    return int(table.num_rows)

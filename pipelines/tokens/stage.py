@@ -6,12 +6,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow.parquet as pq
-import ray.data
 
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.config import Json
+from pipelines.core.cluster import spread
 from pipelines.core.errors import DataError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.tokenizer.encode import open_backend
@@ -48,37 +48,33 @@ def make(config: TokensConfig, step: Step) -> Outcome:
 
 def _encode_parts(config: TokensConfig, step: Step, parts: list[str]) -> list[dict[str, int]]:
     """The counts of every shard, in order, when all are written."""
-    work = [{"number": number, "part": part} for number, part in enumerate(parts)]
-    settings = {
-        "config": config,
-        "corpus": step.inputs["corpus"],
-        "tokenizer": step.inputs["tokenizer"],
-        "out": step.out,
-    }
-    tasks = ray.data.from_items(work, override_num_blocks=len(work)).map(
-        _encode_part, fn_kwargs=settings
-    )
+    task = partial(_encode_part, config, step.inputs["corpus"], step.inputs["tokenizer"], step.out)
     counts: dict[int, dict[str, int]] = {}
-    for done in tasks.iter_rows():
-        counts[done.pop("number")] = done
+    for number, done in spread(task, list(enumerate(parts))):
+        counts[number] = done
         step.report({"step": len(counts), "steps": len(parts)} | _total(list(counts.values())))
     return [counts[number] for number in range(len(parts))]
 
 
 def _encode_part(
-    item: Json, *, config: TokensConfig, corpus: Artifact, tokenizer: Artifact, out: Workspace
-) -> Json:
+    config: TokensConfig,
+    corpus: Artifact,
+    tokenizer: Artifact,
+    out: Workspace,
+    numbered: tuple[int, str],
+) -> tuple[int, dict[str, int]]:
     """Write one shard, unless an earlier try did; returns its counts. Pure but for that."""
-    number, finished = item["number"], f".counts/{item['number']:05d}.json"
+    number, part = numbered
+    finished = f".counts/{number:05d}.json"
     if not out.exists(finished):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray already has a task on every core
         model = open_backend(tokenizer.local())
-        documents = _documents(corpus.read(item["part"]), config.split)
+        documents = _documents(corpus.read(part), config.split)
         encoded = encode(documents, model, config.length)
         for name, data in shards.files(number, encoded, model.get_vocab_size()).items():
             out.write(name, data)
         out.write(finished, json.dumps(encoded.counts).encode())  # last: the shard is whole
-    return {"number": number, **json.loads(out.read(finished))}
+    return number, json.loads(out.read(finished))
 
 
 def _documents(part: bytes, split: str) -> Iterator[tuple[int, str]]:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from pipelines.core import storage
 from pipelines.core.artifact import MANIFEST, Workspace, commit, open_artifact, set_aside
 from pipelines.core.errors import ArtifactError
 from pipelines.core.storage import Store
@@ -235,6 +236,44 @@ def test_setting_aside_loses_nothing_and_leaves_no_manifest_behind(root):
     made(root)
     assert set_aside(target) == f"{target.uri}.aside-2"
     assert set_aside(target) is None
+
+
+def test_a_set_aside_broken_off_half_way_leaves_what_says_that_it_must_be_repeated(
+    bucket, tmp_path, monkeypatch
+):
+    root = f"{bucket}/{tmp_path.name}"
+    made(root)
+    target = places(root)[1]
+    moved = []
+
+    class Dying:
+        def __init__(self, system):
+            self.system = system
+
+        def __getattr__(self, name):
+            return getattr(self.system, name)
+
+        def move(self, *ends):
+            if moved:
+                raise KeyboardInterrupt
+            moved.append(ends)
+            self.system.move(*ends)
+
+    with monkeypatch.context() as patch:
+        opened = storage._open
+        patch.setattr(storage, "_open", lambda place: (Dying(opened(place)[0]), opened(place)[1]))
+        with pytest.raises(KeyboardInterrupt):
+            set_aside(target)
+    assert moved
+    assert target.exists(MANIFEST)
+    set_aside(target)
+    assert not target.names()
+    everything = {
+        name.split("/data/", 1)[1]: Store.at(root).read(name)
+        for name in Store.at(root).names("corpus")
+        if "/data/" in name
+    }
+    assert everything == CONTENT
 
 
 def test_a_commit_onto_a_folder_that_is_no_artifact_keeps_the_work(tmp_path):

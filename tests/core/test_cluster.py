@@ -11,7 +11,7 @@ import pytest
 from pipelines.core import cluster
 from pipelines.core.artifact import Workspace
 from pipelines.core.config import Placement
-from pipelines.core.errors import ConfigError, DataError, RaylineError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.storage import Store
 
 pytestmark = pytest.mark.ray
@@ -46,6 +46,10 @@ def die_once(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def fail(settings: dict[str, Any]) -> dict[str, Any]:
+    from torch import distributed
+
+    if distributed.get_rank() == 0:
+        distributed.barrier()  # waits for the other, which fails
     with Path(settings["log"]).open("a") as log:
         log.write("tried\n")
     raise DataError("row 3 of reviews.jsonl has no label")
@@ -75,11 +79,23 @@ def test_a_users_error_is_passed_on_and_not_retried(
     ray_local: None, out: Workspace, tmp_path: Path
 ) -> None:
     settings = {"log": str(tmp_path / "log")}
-    with pytest.raises(RaylineError, match="has no label"):
+    with pytest.raises(DataError, match=r"^row 3 of reviews.jsonl has no label$"):
         cluster.distributed(
-            fail, settings, name="fails", workers=1, out=out, report=lambda point: None
+            fail, settings, name="fails", workers=2, out=out, report=lambda point: None
         )
     assert (tmp_path / "log").read_text() == "tried\n"
+
+
+def test_spread_answers_for_every_item_and_raises_the_functions_own_error(ray_local: None) -> None:
+    def half(number: int) -> tuple[int, float]:
+        if number == 7:
+            raise DataError("7 is odd; give even numbers")
+        return number, number / 2
+
+    assert dict(cluster.spread(half, [2, 4, 6])) == {2: 1.0, 4: 2.0, 6: 3.0}
+    assert list(cluster.spread(half, [])) == []
+    with pytest.raises(DataError, match=r"^7 is odd; give even numbers$"):
+        list(cluster.spread(half, [2, 7]))
 
 
 def test_more_workers_than_cpus_is_refused_at_once(ray_local: None, out: Workspace) -> None:
@@ -92,4 +108,4 @@ def test_more_workers_than_cpus_is_refused_at_once(ray_local: None, out: Workspa
 def test_every_node_sees_the_storage(ray_local: None, tmp_path: Path) -> None:
     cluster.check_storage(Placement(storage=str(tmp_path)))
     assert list(cluster.storage_by_node(str(tmp_path)).values()) == [""]
-    assert not (tmp_path / ".doctor").exists()
+    assert not list((tmp_path / ".doctor").iterdir())

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from pipelines.core.errors import ArtifactError, ConfigError
+from pipelines.core.errors import ArtifactError, ConfigError, StorageError
 from pipelines.core.storage import TEMPORARY, Store
 
 
@@ -39,7 +39,7 @@ def test_an_empty_or_missing_store_lists_nothing(root):
 
 
 def test_a_missing_file_is_an_artifact_error_that_names_it(root):
-    with pytest.raises(ArtifactError, match=r"nothing/here: cannot be read"):
+    with pytest.raises(ArtifactError, match=r"nothing/here: there is no such file"):
         Store.at(root).read("nothing/here")
 
 
@@ -59,6 +59,18 @@ def test_move_takes_every_file_along(root):
     store.below("old").move(store.below("new"))
     assert store.names() == ["new/data/a", "new/z"]
     assert store.below("new").read("data/a") == b"1"
+
+
+def test_a_storage_that_does_not_answer_is_told_from_a_file_that_is_not_there(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageError, match="s3://no-answer/runs/x: cannot be reached"):
+        Store.at("s3://no-answer/runs").exists("x")
+    (tmp_path / "x").mkdir()
+    for use in (Store.at(str(tmp_path)).read, Store.at(str(tmp_path)).sha256):
+        with pytest.raises(StorageError, match=r"x: cannot be reached: .*directory"):
+            use("x")
 
 
 def test_download_keeps_names(root, tmp_path):

@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 
 from pipelines.core.config import Input, StageConfig
+from pipelines.core.errors import ConfigError
 from pipelines.core.storage import Store
 from pipelines.core.tracking import FLUSH_POINTS, open_tracker, tracking_uri
 from pipelines.core.workflow import Outcome, Workflow
@@ -99,7 +100,7 @@ def line(fake, storage, monkeypatch):
         model = workflow.add("base", TrainedConfig(corpus=corpus, points=points))
         bundle = workflow.add("small", PackedConfig(model=model, bits=bits))
         workflow.add("judged", JudgedConfig(model=bundle, data=corpus, rows=rows))
-        with contextlib.closing(open_tracker("line", place, {"docs": {"words": 2}})) as tracker:
+        with open_tracker("line", place, {"docs": {"words": 2}}) as tracker:
             return fake.run_flow(workflow, place, tracker)
 
     return make
@@ -185,7 +186,10 @@ def test_figures_and_settings_are_recorded(line, client):
 
 
 def test_points_are_written_in_batches_while_the_step_runs(storage, client, fake):
-    with contextlib.closing(open_tracker("line", storage, {})) as tracker:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        open_tracker("line", storage, {}) as tracker,
+    ):
         tracker.started("base", fake.WordsConfig(), {})
         for number in range(FLUSH_POINTS + 5):
             tracker.progress("base", {"step": number, "loss": 1.0})
@@ -194,6 +198,7 @@ def test_points_are_written_in_batches_while_the_step_runs(storage, client, fake
         assert FLUSH_POINTS <= written < FLUSH_POINTS + 5
         tracker.failed("base", KeyboardInterrupt())
         assert len(client.get_metric_history(run, "loss")) == FLUSH_POINTS + 5
+        raise KeyboardInterrupt
     assert {run.info.status for run in runs(client)} == {"KILLED"}
 
 
@@ -223,12 +228,29 @@ def test_an_input_made_before_there_was_a_database_is_linked_too(line, client, s
 
 
 def test_a_failed_step_is_a_failed_run_with_its_reason(storage, client, fake):
-    with contextlib.closing(open_tracker("line", storage, {})) as tracker:
+    with (
+        contextlib.suppress(ValueError),
+        open_tracker("line", storage, {}) as tracker,
+    ):
         tracker.started("base", fake.WordsConfig(), {})
-        tracker.failed("base", ValueError("loss is nan at step 7"))
+        error = ValueError("loss is nan at step 7")
+        tracker.failed("base", error)
+        raise error
     parent, base = runs(client)
     assert (parent.info.status, base.info.status) == ("FAILED", "FAILED")
     assert base.data.tags["rayline.error"] == "ValueError: loss is nan at step 7"
+
+
+def test_a_run_whose_cluster_does_not_start_has_failed(line, client, storage):
+    made = line()
+    with (
+        contextlib.suppress(ConfigError),
+        open_tracker("line", storage, {}) as tracker,
+    ):
+        tracker.reused("base", made["base"])
+        raise ConfigError("no Ray could be started")
+    assert runs(client)[-1].info.status == "FAILED"
+    assert runs(client)[-1].data.tags["rayline.error"] == "ConfigError: no Ray could be started"
 
 
 def test_a_bundle_is_registered_where_it_lies_and_the_best_is_champion(line, client):

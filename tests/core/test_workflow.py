@@ -14,7 +14,7 @@ from pipelines.core import plan as planning
 from pipelines.core import run as running
 from pipelines.core.artifact import MANIFEST, open_artifact
 from pipelines.core.config import Input, Location, Placement, StageConfig, parse
-from pipelines.core.errors import ArtifactError, ConfigError, DataError
+from pipelines.core.errors import ArtifactError, ConfigError, DataError, StorageError
 from pipelines.core.plan import fingerprint, plan
 from pipelines.core.run import run
 from pipelines.core.storage import Store
@@ -204,6 +204,56 @@ def test_changed_code_is_shown_as_drift_and_rerun_only_on_request(fake, root, mo
     assert "changed" not in actions(fake.flow(), root)["words"][1]
 
 
+def test_an_unfinished_try_of_other_code_is_dropped_on_request_and_else_told(
+    fake, root, monkeypatch, caplog
+):
+    class Stop(Events):
+        def progress(self, name, facts):
+            if facts["step"] == 1:
+                raise RuntimeError("killed")
+
+    def leave_half() -> None:
+        with pytest.raises(RuntimeError, match="killed"):
+            fake.run_flow(fake.flow(), root, Stop())
+        (half,) = [name for name in Store.at(root).names() if name.endswith("data/part-0")]
+        Store.at(root).write(half, b"old")
+
+    leave_half()
+    for module in (planning, running):
+        monkeypatch.setattr(module, "source_digest", lambda stage: "edited since")
+    made = fake.run_flow(fake.flow(), root, fresh_code=True)["joined"]
+    assert made.read("report.json") == b"one two"
+    Store.at(root).delete("fake")
+    leave_half()
+    monkeypatch.setattr(running, "source_digest", lambda stage: "edited again")
+    assert fake.run_flow(fake.flow(), root)["joined"].read("report.json") == b"old two"
+    assert "what an unfinished run of other code wrote (--fresh-code starts anew)" in caplog.text
+
+
+def test_the_code_of_a_stage_is_its_file_and_all_it_imports_but_core():
+    found = planning._imported("pipelines.corpus.stage")
+    assert {"pipelines.corpus.stage", "pipelines.corpus.rules", "pipelines.safety.pii"} <= set(
+        found
+    )
+    assert not [name for name in found if name.startswith("pipelines.core")]
+    assert "pipelines.tasks.metrics" in planning._imported("pipelines.evaluate.stage")
+    assert planning.source_digest("corpus") != planning.source_digest("evaluate")
+
+
+def test_storage_that_fails_for_now_is_an_error_and_no_damage(fake, root, monkeypatch):
+    words = fake.run_flow(fake.flow(), root)["words"]
+
+    def fails(store, name):
+        raise StorageError(f"{name}: cannot be reached: timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "sha256", fails)
+        with pytest.raises(StorageError, match="timed out"):
+            fake.run_flow(fake.flow(), root)
+    assert actions(fake.flow(), root)["words"][0] == "REUSE"
+    words.verify()
+
+
 def test_raw_files_that_change_while_they_are_read_stop_the_step(fake, tmp_path):
     raw = tmp_path / "raw.txt"
     raw.write_text("before")
@@ -304,12 +354,15 @@ def test_an_input_of_another_kind_is_refused_with_what_was_expected(fake, tmp_pa
 
 def test_an_override_reaches_one_step_and_leaves_the_workflow_as_it_was(fake):
     workflow = fake.flow()
-    changed = workflow.override("joined", {"separator": "-"}, "command line")
+    changed = workflow.override("joined", {"separator": "-"}, str)
     assert snapshot(changed)["joined"]["separator"] == "-"
     assert snapshot(changed)["words"] == snapshot(workflow)["words"]
     assert snapshot(workflow)["joined"]["separator"] == " "
-    with pytest.raises(ConfigError, match=r"joined: unknown setting seperator; did you mean sep"):
-        workflow.override("joined", {"seperator": "-"}, "command line")
+    with pytest.raises(
+        ConfigError,
+        match=r"at joined.seperator: joined: unknown setting seperator; did you mean sep",
+    ):
+        workflow.override("joined", {"seperator": "-"}, "at {}".format)
 
 
 def test_the_manifest_tells_what_made_it(fake, tmp_path):
