@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.core.errors import DataError
 from pipelines.corpus.python_docs import docstrings
 from pipelines.corpus.sources import RawFile, filesystem
 
@@ -103,6 +104,7 @@ def _jsonl(part: Slice) -> Iterator[Document | Quarantined]:
             elif line.strip():
                 yield _record(part.raw, row, offset, line)
     except OSError as error:  # truncated or corrupt compression
+        _refuse_unreachable(part.raw, error)
         yield Quarantined(name, row + 1, offset, f"unreadable from here on: {error}")
 
 
@@ -147,6 +149,7 @@ def _parquet(part: Slice) -> Iterator[Document | Quarantined]:
             for row, values in _rows(file, part, columns):
                 yield _cell(raw, row, values)
     except (OSError, pa.ArrowException) as error:
+        _refuse_unreachable(raw, error)
         yield Quarantined(raw.name, row, 0, f"not readable Parquet: {error}")
 
 
@@ -188,14 +191,18 @@ def _cell(raw: RawFile, row: int, values: dict[str, Any]) -> Document | Quaranti
 
 
 def _text(raw: RawFile) -> Iterator[Document | Quarantined]:
-    if raw.size > MAX_BYTES:
-        yield Quarantined(raw.name, 0, 0, _too_long())
-        return
     try:
         with _open(raw) as stream:
-            yield Document(raw.name, 0, str(stream.read(), "utf-8-sig"))
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            yield Quarantined(raw.name, 0, 0, _too_long())
+        else:
+            yield Document(raw.name, 0, str(data, "utf-8-sig"))
     except UnicodeDecodeError as error:
         yield Quarantined(raw.name, 0, error.start, f"not UTF-8: {error.reason}")
+    except OSError as error:
+        _refuse_unreachable(raw, error)
+        yield Quarantined(raw.name, 0, 0, f"not readable: {error}")
 
 
 def _python(raw: RawFile) -> Iterator[Document | Quarantined]:
@@ -208,6 +215,9 @@ def _python(raw: RawFile) -> Iterator[Document | Quarantined]:
     except (SyntaxError, ValueError, RecursionError) as error:
         yield Quarantined(raw.name, 0, 0, f"not Python: {type(error).__name__}")
         return
+    except OSError as error:
+        _refuse_unreachable(raw, error)
+        raise
     for row, text in enumerate(texts):
         yield Document(raw.name, row, text, raw.label)
 
@@ -219,8 +229,8 @@ def _starts(raw: RawFile, rows: int) -> tuple[list[int], int]:
         for total, (offset, _) in enumerate(_lines(raw), 1):
             if total > 1 and total % rows == 1 % rows:
                 starts.append(offset)
-    except OSError:  # the reader of the last slice meets it again and records it
-        pass
+    except OSError as error:  # the reader of the last slice meets it again and records it
+        _refuse_unreachable(raw, error)
     return starts, total
 
 
@@ -228,8 +238,25 @@ def _parquet_rows(raw: RawFile) -> int:
     try:
         with _open(raw) as stream:
             return int(pq.ParquetFile(stream).metadata.num_rows)
-    except (OSError, pa.ArrowException):  # the reader records it
+    except (OSError, pa.ArrowException) as error:  # the reader records it
+        _refuse_unreachable(raw, error)
         return 0
+
+
+def _refuse_unreachable(raw: RawFile, error: Exception) -> None:
+    """Stop the step where it is not the file's content that is wrong.
+
+    Corrupt data has no error number, while a missing file, a lost mount or a refused permission
+    has one. A remote read gives none for a lost connection either, so there every error stops.
+
+    Raises:
+        DataError: the file cannot be reached from here; recorded as bad rows, the loss would last.
+    """
+    if isinstance(error, OSError) and (error.errno is not None or "://" in raw.location):
+        raise DataError(
+            f"{raw.location}: cannot be read here: {error}; make sure that every node sees it, "
+            "then run the same command: finished parts are kept"
+        ) from error
 
 
 def _lines(raw: RawFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:

@@ -3,6 +3,7 @@
 A `RawFile` is named without its location, so the same files anywhere make the same corpus.
 """
 
+import contextlib
 import fnmatch
 import glob
 import hashlib
@@ -101,9 +102,10 @@ def expand(sources: tuple[Files | PythonDocs, ...]) -> list[RawFile]:
 def digests(sources: tuple[Files | PythonDocs, ...]) -> dict[str, str]:
     """Hex SHA-256 of every raw file by its name; of a package by `python-docs/<package>`.
 
-    A package's digest covers the paths and sizes of the files chosen, and the Python version, whose
-    parser reads them. A remote file's covers its size and time of change, as listed: it is not
-    downloaded to plan a run.
+    The name is followed by how the file is read, where that is unusual. A package's digest covers
+    the paths and sizes of the files chosen, and the Python version, whose parser reads them. A
+    remote file's covers its size and its version (a Hub file's content id, elsewhere the time of
+    change) as listed: it is not downloaded to plan a run.
 
     Raises:
         DataError: a path matches nothing.
@@ -114,7 +116,7 @@ def digests(sources: tuple[Files | PythonDocs, ...]) -> dict[str, str]:
         if raw.format == "python":
             listings.setdefault(f"python-docs/{raw.label}", []).append(f"{raw.name}\0{raw.size}")
         else:
-            named[raw.name] = _digest(raw)
+            named[_as_read(raw)] = _content(raw)
     for name, listing in listings.items():
         text = "\n".join([python_docs.PARSER, *listing])
         named[name] = hashlib.sha256(text.encode()).hexdigest()
@@ -173,11 +175,11 @@ def _base(path: str) -> tuple[str, str]:
 
 def _listing(base: str) -> list[fs.FileInfo]:
     """The file at `base`, or all files below it that are not hidden."""
-    system, path = filesystem(base)
-    info = system.get_file_info(path)
-    if info.type == fs.FileType.File:
-        return [info]
-    inside = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    with _reached(base) as (system, path):
+        info = system.get_file_info(path)
+        if info.type == fs.FileType.File:
+            return [info]
+        inside = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     return [
         info
         for info in inside
@@ -219,13 +221,34 @@ def _unique(found: list[tuple[RawFile, str]]) -> Iterator[RawFile]:
         yield replace(raw, name=name if used[name] == 1 else f"{name}~{used[name]}")
 
 
-def _digest(raw: RawFile) -> str:
-    digest = hashlib.sha256()
-    system, path = filesystem(raw.location)
-    if "://" in raw.location:
-        info = system.get_file_info(path)
-        return hashlib.sha256(f"{info.size}\0{info.mtime_ns}".encode()).hexdigest()
-    with system.open_input_file(path) as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _as_read(raw: RawFile) -> str:
+    """A file's name, and the format and fields that it is read with, so far as they are unusual."""
+    usual = {"format": _format(raw.name), "text": "text", "label": None}
+    odd = [f"{key}={getattr(raw, key)}" for key in usual if getattr(raw, key) != usual[key]]
+    return f"{raw.name} ({', '.join(odd)})" if odd else raw.name
+
+
+def _content(raw: RawFile) -> str:
+    """Hex SHA-256 of a local file; the size and version of a remote one."""
+    with _reached(raw.location) as (system, path):
+        if "://" in raw.location:
+            info = system.get_file_info(path)
+            listed = system.handler.fs.info(path) if hasattr(system, "handler") else {}
+            version = listed.get("blob_id") or info.mtime_ns
+            return hashlib.sha256(f"{info.size}\0{version}".encode()).hexdigest()
+        with system.open_input_file(path) as stream:
+            digest = hashlib.sha256()
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _reached(location: str) -> Iterator[tuple[fs.FileSystem, str]]:
+    try:
+        yield filesystem(location)
+    except OSError as error:
+        raise DataError(
+            f"{location}: cannot be read: {error}; check the path, its permission and the "
+            "connection"
+        ) from error

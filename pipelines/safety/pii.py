@@ -7,6 +7,7 @@ gate the costly patterns, so clean text costs one scan.
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,7 @@ _CARD = re.compile(r"(?<![0-9.,_+-])[1-6][0-9](?:[ -]?[0-9]){10,17}(?![0-9_]|[.,
 _ISSUERS = re.compile(r"1800|2131|2[2-7]|3[0-9]|4|5|6")
 _PHONE = re.compile(
     r"""(?<![\w.+-])(?:
-        \+[1-9][0-9]{0,2}(?:[ .-]?(?:\(0\)|\([0-9]{1,4}\)|[0-9]{1,12})){1,6}   # +44 20 7946 0396
+        \+[1-9][0-9]{0,2}(?:[ .-]?(?:\(0\)|\([0-9]{1,4}\)|[0-9]{1,12}+)){1,6}  # +44 20 7946 0396
       | (?:001-|1[-. ])?(?:\([2-9][0-9]{2}\)[ ]?|[2-9][0-9]{2}[-. ])[2-9][0-9]{2}[-.][0-9]{4}
       | 1[3-9][0-9](?:[ -]?[0-9]{4}){2}                                        # 138 0494 2169
       | 0[0-9]{2,4}(?:[ ][0-9]{2,4}){2,3}                                      # 0490 75 40 81
@@ -55,12 +56,16 @@ def find(text: str, types: Sequence[PiiType] = TYPES) -> list[Span]:
     chosen: list[Span] = []
     for kind in TYPES:
         if kind in types:
-            chosen += [
-                span
-                for span in _matches(text, kind)
-                if not any(span.start < other.end and other.start < span.end for other in chosen)
-            ]
-    return sorted(chosen, key=lambda span: span.start)
+            starts = [span.start for span in chosen]
+            free = [s for s in _matches(text, kind) if not _overlaps(s, chosen, starts)]
+            chosen = sorted(chosen + free, key=lambda span: span.start)
+    return chosen
+
+
+def _overlaps(span: Span, chosen: list[Span], starts: list[int]) -> bool:
+    """Whether `span` shares a character with the last of `chosen` that begins before it ends."""
+    before = bisect_left(starts, span.end) - 1
+    return before >= 0 and chosen[before].end > span.start
 
 
 def mask(text: str, types: Sequence[PiiType] = TYPES) -> tuple[str, dict[PiiType, int]]:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipelines.corpus.readers import MAX_BYTES, Document, Quarantined, documents, slices
+from pipelines.core.errors import DataError
+from pipelines.corpus.readers import MAX_BYTES, Document, Quarantined, Slice, documents, slices
 from pipelines.corpus.sources import Files, PythonDocs, expand
 
 ROWS = [{"text": f"text {number} 文", "label": number % 3} for number in range(25)]
@@ -39,6 +40,26 @@ def test_every_format_and_every_cut_gives_the_same_documents(tmp_path, suffix, r
         Document(path.name, number, row["text"], str(row["label"]))
         for number, row in enumerate(ROWS)
     ]
+
+
+@pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.parquet", "f.txt"])
+def test_a_file_that_is_gone_stops_the_step_and_is_no_bad_row(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(LINES))
+    (raw,) = expand((Files(paths=(str(path),)),))
+    path.unlink()
+    with pytest.raises(DataError, match=f"{name}: cannot be read here"):
+        list(documents(Slice(raw, 0, 10, 0, last=True)))
+    if raw.format != "text":  # which is not looked into to cut it
+        with pytest.raises(DataError, match=f"{name}: cannot be read here"):
+            slices(raw, 10)
+
+
+def test_a_compressed_text_is_bounded_by_what_it_unpacks_to(tmp_path):
+    path = tmp_path / "bomb.txt.gz"
+    path.write_bytes(gzip.compress(b"x" * (MAX_BYTES + 1)))
+    (bad,) = read(path, format="text")
+    assert bad.reason == "longer than 10,485,760 bytes"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,24 @@ def test_a_digest_covers_content_and_name_but_not_place(folder, tmp_path):
     assert {name for name in before if before[name] != after[name]} == {"a.txt"}
 
 
+def test_a_digest_is_told_apart_by_the_fields_that_are_read(tmp_path):
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("{}")
+    one, two = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
+    rated = digests((Files(paths=(one,)), Files(paths=(two,), text="body", label="stars")))
+    assert list(rated) == ["a.jsonl", "b.jsonl (text=body, label=stars)"]
+    swapped = digests((Files(paths=(two,)), Files(paths=(one,), text="body", label="stars")))
+    assert swapped != rated
+
+
+def test_a_place_that_cannot_be_listed_is_a_data_error(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(DataError, match=r"s3://nowhere/x\.jsonl: cannot be read"):
+        digests((Files(paths=("s3://nowhere/x.jsonl",)),))
+
+
 def test_the_config_names_its_raw_files(folder):
     config = CorpusConfig(sources=(Files(paths=(str(folder / "a.txt"),)),))
     assert list(config.raw_digests()) == ["a.txt"]

@@ -104,3 +104,10 @@ def test_recall_and_precision_on_presidios_synthetic_set(shared_data):
 def _rows(path):
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def test_long_runs_of_digits_and_many_hits_take_no_longer_than_their_length() -> None:
+    # Backtracking would take 2 s a line of the first, comparing all pairs minutes for the second.
+    assert find("\n".join(["+" + "1" * 80 + "x"] * 500)) == []
+    spans = find("\n".join(["ann@example.com 10.0.0.1"] * 20_000))
+    assert [span.type for span in spans] == ["email", "ip"] * 20_000
