@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-ray e2e check lint format imports types docs bench serve clean
+.PHONY: help install demo test test-ray e2e check lint format imports types bench serve clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,7 @@ demo: install  ## the whole line on this environment's own documentation, about 
 	$(BIN)/rayline serve quickstart --check "Return the eigenvalues and right eigenvectors of a square array."
 
 test: install  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow"
 
 test-ray: install  ## the tests that start a local Ray
 	$(BIN)/python -m pytest -m "ray and not slow"

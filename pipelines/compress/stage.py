@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
-import ray
-
 from pipelines.compress.config import CompressConfig, Distill, Quantize
 from pipelines.compress.distill import distill
 from pipelines.compress.measure import Measurement, measure
 from pipelines.compress.quantize import quantize
 from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.cluster import remotely
 from pipelines.core.errors import ConfigError
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
@@ -34,8 +33,7 @@ def make(config: CompressConfig, step: Step) -> Outcome:
             made = distill(config, step)
         case other:
             assert_never(other)
-    task = ray.remote(num_cpus=1)(_measure)
-    found: Measurement = ray.get(task.remote(config, dict(step.inputs), step.out))
+    found = remotely(_measure, config, dict(step.inputs), step.out)
     return Outcome(
         counts=made.counts,
         metrics=made.metrics | found.metrics,

@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json, Placement
 from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
 
 log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 ENVIRONMENT = {
     # The V2 reader loses a job when a node dies during listing, and starts 32 actors a read.
@@ -79,6 +80,24 @@ def session(placement: Placement) -> Iterator[None]:
         ray.shutdown()
         if not address:
             os.environ.pop("RAY_ADDRESS", None)  # of the Ray that `_start` started
+
+
+def remotely(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """`function(*arguments)` in one Ray task of one CPU.
+
+    Raises:
+        RaylineError: the function's own, without Ray's account of where it ran.
+    """
+    import ray
+    from ray.exceptions import RayTaskError
+
+    try:
+        answer: Answer = ray.get(ray.remote(num_cpus=1)(function).remote(*arguments))
+    except RayTaskError as error:
+        if isinstance(error.cause, RaylineError):
+            raise error.cause from None
+        raise
+    return answer
 
 
 def spread(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

@@ -25,7 +25,7 @@ from pipelines.core.artifact import (
     set_aside,
 )
 from pipelines.core.config import Json, Placement
-from pipelines.core.errors import DataError, RaylineError
+from pipelines.core.errors import DataError
 from pipelines.core.plan import Planned, hashed, look, plan_step, source_digest, target_of
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Observer, Outcome, Step, Workflow
@@ -123,12 +123,7 @@ def _executed(
 
     stage = importlib.import_module(f"pipelines.{planned.config.stage}.stage")
     step = Step(planned.name, planned.sources, work, placement, report)
-    try:
-        outcome: Outcome = stage.make(planned.config, step)
-    except RaylineError as error:
-        # `ray.get` raises the task's error with pages about where it ran; `cause` is the error.
-        cause = getattr(error, "cause", error)
-        raise cause if isinstance(cause, RaylineError) else error from None
+    outcome: Outcome = stage.make(planned.config, step)
     now, before = planned.config.raw_digests(), planned.facts["raw"]
     if changed := sorted(key for key in now | before if now.get(key) != before.get(key)):
         work.delete("")  # nobody can tell which of its files saw which content

@@ -1,8 +1,8 @@
 """Settings of the corpus stage: which raw text, and what is done to it."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
@@ -49,6 +49,12 @@ class CorpusConfig(StageConfig):
         default=0.0, ge=0, lt=1, description="share of documents, by hash of the text, put in test"
     )
     shard_docs: int = Field(default=5000, ge=1, description="raw documents a shard")
+
+    @model_validator(mode="after")
+    def _words_are_a_rule(self) -> Self:
+        if self.rules == "none" and "min_words" in self.model_fields_set:
+            raise ValueError("min_words is a setting of gopher@paper, and rules is none")
+        return self
 
     def raw_digests(self) -> dict[str, str]:
         """SHA-256 of every raw file, by name.

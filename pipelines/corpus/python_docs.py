@@ -20,23 +20,6 @@ MIN_CHARS = 40  # shorter docstrings ("Return self.") say too little to keep
 PARSER = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 """What parses the files; another version may dedent a docstring otherwise."""
 
-BALANCED = (
-    "jax",
-    "matplotlib",
-    "networkx",
-    "numpy",
-    "pandas",
-    "ray",
-    "scipy",
-    "sklearn",
-    "sqlalchemy",
-    "stdlib",
-    "sympy",
-    "torch",
-    "transformers",
-)
-"""Packages installed with Rayline that give a balanced label set: which library is this about?"""
-
 _SKIPPED = {"__pycache__", "idlelib", "lib2to3", "site-packages", "test", "testing", "tests"}
 
 

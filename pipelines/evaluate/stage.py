@@ -9,17 +9,15 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-import ray.data
 
 from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.cluster import remotely, spread
 from pipelines.core.config import Json
-from pipelines.core.errors import ArtifactError, RaylineError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines import litert, onnx
 from pipelines.engines.predictor import Predictor, load
@@ -95,20 +93,16 @@ def _model(
     """The label and score of each row, and what was measured."""
     model = step.inputs["model"]
     sample = rows["text"].slice(0, CHUNK).to_pylist()
-    labels, latency_ms = ray.get(ray.remote(num_cpus=1)(_trial).remote(model, sample))
+    labels, latency_ms = remotely(_trial, model, sample)
     number(truth, labels, step.inputs["data"].uri)
     chunks = range(0, len(rows), CHUNK)
     for chunk, at in enumerate(chunks):
         step.out.write(_given(chunk), _parquet(rows.slice(at, CHUNK)))
     done, predicted, start = 0, 0, time.perf_counter()
-    work = ray.data.from_items(
-        [{"chunk": chunk} for chunk in range(len(chunks))], override_num_blocks=len(chunks)
-    )
-    for item in work.map(_Chunk(model, step.out)).iter_rows():
-        if item["failed"]:
-            raise ArtifactError(item["failed"])
-        done += item["rows"]
-        predicted += item["predicted"]
+    task = partial(_chunk, model, step.out)
+    for rows_done, rows_predicted in spread(task, range(len(chunks))):
+        done += rows_done
+        predicted += rows_predicted
         rows_per_s = predicted / (time.perf_counter() - start)
         step.report({"rows": done, "rows_per_s": rows_per_s})
     table = pa.concat_tables([_read(step.out, _scored(chunk)) for chunk in range(len(chunks))])
@@ -118,28 +112,16 @@ def _model(
     return table["label"].to_pylist(), table["score"].to_pylist(), measured
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Predicts one chunk wherever Ray calls it; doing so twice writes the same bytes twice."""
-
-    model: Artifact
-    out: Workspace
-
-    def __call__(self, item: Json) -> Json:
-        try:
-            return self._done(item["chunk"]) | {"failed": ""}
-        except RaylineError as error:  # raised here, Ray would print it amid pages of trace
-            return {"rows": 0, "predicted": 0, "failed": str(error)}
-
-    def _done(self, chunk: int) -> dict[str, int]:
-        name = _scored(chunk)
-        if self.out.exists(name):
-            return {"rows": _read(self.out, name).num_rows, "predicted": 0}
-        texts = _read(self.out, _given(chunk))["text"].to_pylist()
-        found = _predictor(self.model.local()).predict(texts)
-        columns = {"label": [one.label for one in found], "score": [one.score for one in found]}
-        self.out.write(name, _parquet(pa.table(columns)))
-        return {"rows": len(found), "predicted": len(found)}
+def _chunk(model: Artifact, out: Workspace, chunk: int) -> tuple[int, int]:
+    """Predict one chunk, unless an earlier try did; returns its rows, and those predicted now."""
+    name = _scored(chunk)
+    if out.exists(name):
+        return _read(out, name).num_rows, 0
+    texts = _read(out, _given(chunk))["text"].to_pylist()
+    found = _predictor(model.local()).predict(texts)
+    columns = {"label": [one.label for one in found], "score": [one.score for one in found]}
+    out.write(name, _parquet(pa.table(columns)))
+    return len(found), len(found)
 
 
 def _trial(model: Artifact, texts: list[str]) -> tuple[list[str], float]:

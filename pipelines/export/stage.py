@@ -7,9 +7,8 @@ should meet the driver. A file that an earlier, killed try wrote is proven again
 from collections.abc import Mapping
 from pathlib import Path
 
-import ray
-
 from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.cluster import remotely
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines.timing import median_ms
@@ -27,8 +26,7 @@ def make(config: ExportConfig, step: Step) -> Outcome:
             than the tolerance.
         DataError: the probe corpus is empty.
     """
-    task = ray.remote(num_cpus=1)(_export).remote(config, dict(step.inputs), step.out)
-    parity, latency_ms = ray.get(task)
+    parity, latency_ms = remotely(_export, config, dict(step.inputs), step.out)
     file = file_name(config.format)
     if not parity.holds():
         step.out.delete(file)  # else the next try would prove the same bytes again

@@ -10,14 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import ray.data
-
 from pipelines.core.artifact import Artifact, Workspace
+from pipelines.core.cluster import spread
 from pipelines.core.config import Json
-from pipelines.core.errors import ArtifactError, DataError, RaylineError
+from pipelines.core.errors import DataError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus.readers import Document, Slice, documents
 from pipelines.corpus.sources import Files, expand
@@ -38,11 +37,8 @@ def make(config: InferConfig, step: Step) -> Outcome:
     """
     number = _cut(config, step)
     done, predicted, started = {"rows": 0, "errors": 0}, 0, time.perf_counter()
-    work = ray.data.from_items([{"shard": k} for k in range(number)], override_num_blocks=number)
-    answers = work.map(_Shard(step.inputs["model"], step.out)).iter_rows()
-    for finished, shard in enumerate(answers, start=1):
-        if shard["failed"]:
-            raise ArtifactError(shard["failed"])
+    task = partial(_shard, step.inputs["model"], step.out)
+    for finished, shard in enumerate(spread(task, range(number)), start=1):
         done = {key: count + shard[key] for key, count in done.items()}
         predicted += shard["predicted"]
         rows_per_s = predicted / (time.perf_counter() - started)
@@ -53,26 +49,15 @@ def make(config: InferConfig, step: Step) -> Outcome:
     )
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Predicts one shard wherever Ray calls it; doing so twice writes the same bytes twice."""
-
-    model: Artifact
-    out: Workspace
-
-    def __call__(self, item: Json) -> Json:
-        try:
-            return self._done(shards.name(item["shard"])) | {"failed": ""}
-        except RaylineError as error:  # raised here, Ray would print it amid pages of trace
-            return {"rows": 0, "errors": 0, "predicted": 0, "failed": str(error)}
-
-    def _done(self, name: str) -> dict[str, int]:
-        if self.out.exists(name):
-            return shards.counts(shards.decode(self.out.read(name))) | {"predicted": 0}
-        given = shards.decode(self.out.read(f"{CUT}/{name}"))
-        table = shards.predictions(given, _predictor(self.model.local()))
-        self.out.write(name, shards.encode(table))
-        return shards.counts(table) | {"predicted": len(table)}
+def _shard(model: Artifact, out: Workspace, number: int) -> dict[str, int]:
+    """Predict one shard; doing so twice writes the same bytes twice."""
+    name = shards.name(number)
+    if out.exists(name):
+        return shards.counts(shards.decode(out.read(name))) | {"predicted": 0}
+    given = shards.decode(out.read(f"{CUT}/{name}"))
+    table = shards.predictions(given, _predictor(model.local()))
+    out.write(name, shards.encode(table))
+    return shards.counts(table) | {"predicted": len(table)}
 
 
 @functools.lru_cache(maxsize=1)  # a worker outlives the step; a model takes 0.4 GB

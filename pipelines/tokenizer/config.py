@@ -1,8 +1,8 @@
 """Settings of the tokenizer stage."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.config import Input, StageConfig
 
@@ -24,3 +24,11 @@ class TokenizerConfig(StageConfig):
         default=20_000_000, ge=1, description="characters of training text read, in corpus order"
     )
     max_length: int = Field(default=512, ge=8, description="model_max_length saved with it")
+
+    @model_validator(mode="after")
+    def _case_is_wordpieces(self) -> Self:
+        if self.kind == "bpe" and "lowercase" in self.model_fields_set:
+            raise ValueError(
+                "lowercase is a setting of wordpiece; bpe keeps every byte: leave it out"
+            )
+        return self

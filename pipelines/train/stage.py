@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.cluster import distributed
+from pipelines.core.cluster import distributed, remotely
 from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.lineage import Node, ancestors
@@ -38,8 +37,7 @@ def make(config: TrainConfig, step: Step) -> Outcome:
     check(config, step.inputs, Store.at(step.placement.storage))
     if config.warm_start:
         # Before the group starts: its processes would wait for one, and give it up after 300 s.
-        task = ray.remote(num_cpus=1)(_warm)
-        ray.get(task.remote(config, step.inputs["data"], step.out))
+        remotely(_warm, config, step.inputs["data"], step.out)
     settings = {
         "config": config,
         "inputs": dict(step.inputs),

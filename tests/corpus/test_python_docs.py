@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.corpus.python_docs import BALANCED, docstrings, modules
+from pipelines.corpus.python_docs import docstrings, modules
 
 SOURCE = b'''"""The module's own docstring, of more than forty characters."""
 if True:
@@ -43,7 +43,3 @@ def test_the_first_files_in_sorted_order_are_chosen_without_tests():
 def test_a_missing_package_is_named():
     with pytest.raises(DataError, match="nosuchpackage is not an installed package"):
         modules("nosuchpackage", 1)
-
-
-def test_the_balanced_packages_are_installed():
-    assert all(modules(package, 1) for package in BALANCED)

@@ -1,0 +1,13 @@
+"""A setting that would do nothing is refused."""
+
+import pytest
+
+from pipelines.core.config import parse
+from pipelines.core.errors import ConfigError
+from pipelines.tokenizer.config import TokenizerConfig
+
+
+def test_lowercase_belongs_to_wordpiece() -> None:
+    with pytest.raises(ConfigError, match="lowercase is a setting of wordpiece"):
+        parse(TokenizerConfig, {"corpus": "@c", "kind": "bpe", "lowercase": False}, "here")
+    assert not parse(TokenizerConfig, {"corpus": "@c", "lowercase": False}, "here").lowercase
