@@ -98,6 +98,16 @@ def test_spread_answers_for_every_item_and_raises_the_functions_own_error(ray_lo
         list(cluster.spread(half, [2, 7]))
 
 
+def test_a_remote_function_answers_or_raises_its_own_error(ray_local: None) -> None:
+    assert cluster.remotely(divmod, 7, 2) == (3, 1)
+
+    def refuse(path: str) -> None:
+        raise DataError(f"{path}: has no label")
+
+    with pytest.raises(DataError, match=r"^a\.jsonl: has no label$"):
+        cluster.remotely(refuse, "a.jsonl")
+
+
 def test_more_workers_than_cpus_is_refused_at_once(ray_local: None, out: Workspace) -> None:
     with pytest.raises(ConfigError, match="--workers 2"):
         cluster.distributed(

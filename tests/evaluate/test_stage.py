@@ -2,13 +2,15 @@
 
 import io
 import json
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sklearn
 
-from pipelines.core.errors import DataError
+from pipelines.core.cluster import spread
+from pipelines.core.errors import ArtifactError, DataError
 from pipelines.engines.predictor import load
 from pipelines.evaluate import stage
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
@@ -77,13 +79,15 @@ def test_a_class_that_no_row_has_and_none_is_given_does_not_count(
     assert outcome.metrics["f1_macro_low"] == 1
 
 
-def test_an_error_of_ours_comes_back_from_a_worker_in_words(tiny_classifier, step_for):
+@pytest.mark.ray
+def test_an_error_of_ours_comes_back_from_a_worker_in_words(ray_local, tiny_classifier, step_for):
     config = EvaluateConfig(model="@m", data="@d")
     orphan = step_for(config, {}).out
     orphan.write(".rows/00000.parquet", stage._parquet(pa.table({"text": ["a"]})))
     step_for(config, {})
-    answer = stage._Chunk(tiny_classifier, orphan)({"chunk": 0})
-    assert "another run has taken this step over" in answer["failed"]
+    with pytest.raises(ArtifactError, match="another run has taken this step over") as caught:
+        list(spread(partial(stage._chunk, tiny_classifier, orphan), [0]))
+    assert "ray::" not in str(caught.value)
 
 
 @pytest.mark.ray
