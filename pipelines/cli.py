@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
+from pipelines.core.errors import ConfigError, DataError, RaylineError
 
 if TYPE_CHECKING:
     from pipelines.core.artifact import Artifact
@@ -35,6 +35,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+data = typer.Typer(help="Look into a Corpus.", no_args_is_help=True)
+app.add_typer(data, name="data")
 
 Settings = Annotated[list[str] | None, typer.Argument(help="key=value or step.field=value")]
 Storage = Annotated[str, typer.Option(envvar="RAYLINE_STORAGE", help="root of all artifacts")]
@@ -270,6 +273,38 @@ def ui(
     os.execv(sys.executable, command)
 
 
+@data.command()
+def rejects(
+    corpus: Annotated[str, typer.Argument(help="a Corpus: its path, or a step's name")],
+    reason: Annotated[str, typer.Option(help="a reason or rule, or how it begins")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="records shown")] = 20,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Show what a corpus left out, and why."""
+    from pipelines.corpus import browse
+
+    for row in browse.rejects(_corpus(corpus, storage), reason, limit):
+        print(json.dumps(row, ensure_ascii=False) if as_json else browse.shown(row))
+
+
+@data.command()
+def inspect(
+    corpus: Annotated[str, typer.Argument(help="a Corpus: its path, or a step's name")],
+    document: Annotated[str | None, typer.Argument(help="a document's id, <file>:<row>")] = None,
+    storage: Storage = "runs",
+) -> None:
+    """Show one document of a corpus, or where all of them went."""
+    from pipelines.corpus import browse
+
+    artifact = _corpus(corpus, storage)
+    if document is None:
+        print(browse.funnel(artifact))
+        return
+    folder, row = browse.document(artifact, document)
+    print(f"{folder}: {browse.shown(row, 0)}\n\n{row.get('text') or ''}")
+
+
 def _stage_verb(stage: str) -> None:
     """Register a verb that runs one stage alone from a config file and settings."""
 
@@ -376,30 +411,36 @@ def _print_result(
 
 
 def _servable(target: str, storage: str) -> "Artifact":
-    """The Model or Bundle at a path, of a step, or what a workflow's `serve` step makes.
+    """The Model or Bundle at a path, of a step, or what a workflow's `serve` step made.
 
-    A workflow that was run with other settings than its own is served by its step's name or path.
+    The latter with the workflow's own settings if there is one, or else the newest with others.
     """
     from pipelines.core import lineage, recipe
     from pipelines.core.artifact import open_artifact
     from pipelines.core.plan import plan as plan_of
     from pipelines.core.storage import Store
 
-    store = Store.at(storage)
+    store, workflow = Store.at(storage), ""
     if target in recipe.names() or target.endswith(".py"):
         flow = recipe.load(target, [])
         if flow.served is None:
             raise ConfigError(f"{target}: this workflow serves nothing; give a step or a path")
-        step = next(step for step in plan_of(flow, store) if step.name == flow.served)
-        if step.artifact is None:
-            raise ArtifactError(
-                f"{target}: its step {flow.served} has not been made in {store.uri} with these "
-                f"settings ({step.reason}); rayline run {target}, or give a step or a path"
-            )
-        return step.artifact
-    artifact = open_artifact(lineage.find(target, store).uri, ("Model", "Bundle"))
+        with contextlib.suppress(DataError):  # the raw data need not be there to serve
+            for step in plan_of(flow, store):
+                if step.name == flow.served and step.artifact:
+                    return step.artifact
+        target, workflow = flow.served, flow.name
+    artifact = open_artifact(lineage.find(target, store, workflow).uri, ("Model", "Bundle"))
     artifact.verify()
     return artifact
+
+
+def _corpus(target: str, storage: str) -> "Artifact":
+    from pipelines.core import lineage
+    from pipelines.core.artifact import open_artifact
+    from pipelines.core.storage import Store
+
+    return open_artifact(lineage.find(target, Store.at(storage)).uri, ("Corpus",))
 
 
 def _stage_config(stage: str) -> "type[StageConfig]":

@@ -103,15 +103,18 @@ def test_a_file_that_is_no_settings_file_is_refused(
         assert "Traceback" not in done.stderr
 
 
-def test_what_a_workflow_serves_is_what_its_plan_says_not_a_namesake(tmp_path: Path) -> None:
+def test_what_a_workflow_serves_is_its_own_not_a_namesake_of_another(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path))
     work = Workspace.take(store.below(".work/mobile"))
     work.write("model.tflite", b"of another workflow")
     facts = {"kind": "Bundle", "stage": "export", "name": "mobile", "fingerprint": "0" * 64}
-    commit(work, store.below("export/mobile-00000000"), facts | {"identity": {}, "inputs": {}})
+    facts |= {"identity": {}, "inputs": {}, "workflow": "sentiment"}
+    commit(work, store.below("export/mobile-00000000"), facts)
     done = rayline("infer", "quickstart", "texts.jsonl", "--storage", str(tmp_path))
     assert done.returncode == 3
-    assert "its step mobile has not been made" in done.stderr
+    assert "mobile: neither an artifact's path nor a step" in done.stderr
+    done = rayline("infer", "sentiment", "texts.jsonl", "--storage", str(tmp_path))
+    assert "texts.jsonl" in done.stderr  # found, so that its input is looked for
 
 
 def test_only_a_workflow_that_is_sent_along_can_be_submitted(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class Manifest(BaseModel):
     kind: str
     stage: str
     name: str
+    workflow: str = ""
     fingerprint: str
     digest: str
     root: str = ""

@@ -31,8 +31,13 @@ class Node:
     made_from: "tuple[Node, ...]" = ()
 
 
-def find(target: str, store: Store) -> Artifact:
+def find(target: str, store: Store, workflow: str = "") -> Artifact:
     """The artifact at a path or URI, or the newest one that a step of that name made.
+
+    Args:
+        target: the path, URI or name.
+        store: where steps are looked for.
+        workflow: whose step it is; any workflow's if empty.
 
     Raises:
         ArtifactError: it is neither; lists the steps that have made something.
@@ -41,7 +46,7 @@ def find(target: str, store: Store) -> Artifact:
         return open_artifact(target)
     if store.exists(f"{target}/{MANIFEST}"):
         return open_artifact(store.locate(target))
-    made = _all(store)
+    made = [found for found in _all(store) if workflow in ("", found.manifest.workflow)]
     named = [artifact for artifact in made if artifact.manifest.name == target]
     if named:
         return max(named, key=lambda artifact: (artifact.manifest.started, artifact.uri))

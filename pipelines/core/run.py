@@ -63,7 +63,7 @@ def run(
                 if not opened:
                     stack.enter_context(session(placement))
                     opened = True
-                made[name] = _make(planned, store, placement, observers, fresh_code)
+                made[name] = _make(planned, workflow.name, store, placement, observers, fresh_code)
             else:
                 made[name] = planned.artifact
                 for observer in observers:
@@ -73,6 +73,7 @@ def run(
 
 def _make(
     planned: Planned,
+    workflow: str,
     store: Store,
     placement: Placement,
     observers: list[Observer],
@@ -93,7 +94,7 @@ def _make(
             for observer in observers:
                 observer.started(name, config, planned.sources)
             outcome = _executed(planned, work, placement, observers)
-            facts = _record(planned, outcome, store) | {
+            facts = _record(planned, workflow, outcome, store) | {
                 "started": began.isoformat(timespec="seconds"),
                 "seconds": round(time.perf_counter() - clock, 3),
             }
@@ -155,13 +156,14 @@ def _cleared(store: Store, target: Store, stage: str, fresh_code: bool) -> Store
     return work
 
 
-def _record(planned: Planned, outcome: Outcome, store: Store) -> Json:
+def _record(planned: Planned, workflow: str, outcome: Outcome, store: Store) -> Json:
     """The manifest's facts about a step that has just been made."""
     config = planned.config
     return {
         "kind": config.makes,
         "stage": config.stage,
         "name": planned.name,
+        "workflow": workflow,
         "fingerprint": hashed(planned.facts),
         "identity": planned.facts,
         "inputs": {
