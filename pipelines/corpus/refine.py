@@ -17,6 +17,7 @@ from pipelines.safety.pii import mask
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+SAMPLED, SAMPLE_CHARS = 64, 600
 
 
 def refined(config: CorpusConfig, record: Document | Quarantined, words: dedup.Words) -> Row:
@@ -34,12 +35,13 @@ def refined(config: CorpusConfig, record: Document | Quarantined, words: dedup.W
 
 def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row:
     text = clean(document.text)
+    before = _sampled(document) if text != document.text else None
     language, score = detect(text)
     if score < config.min_language_score:
         language = "und"
     failure = _failure(config, text, language, score)
     text, masked = mask(text, config.mask)
-    row: Row = {"text": text, "label": document.label, "language": language}
+    row: Row = {"text": text, "label": document.label, "language": language, "before": before}
     if failure:
         return row | {"status": "rejected"} | failure
     row |= {"status": "candidate", "masked": json.dumps(masked, sort_keys=True)}
@@ -48,6 +50,14 @@ def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row
         shingles = dedup.shingles(text, near.ngram, words)
         row["bands"] = dedup.bands(shingles, near.bands, near.rows)
     return row
+
+
+def _sampled(document: Document) -> str | None:
+    """The text as read but for personal data, cut, of one document in `SAMPLED`: for the report."""
+    place = f"{document.source}:{document.row}".encode()
+    if xxhash.xxh64_intdigest(place) % SAMPLED:
+        return None
+    return mask(document.text)[0][:SAMPLE_CHARS]
 
 
 def _failure(config: CorpusConfig, text: str, language: str, score: float) -> Row | None:

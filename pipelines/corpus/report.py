@@ -1,17 +1,27 @@
 """The files of a Corpus -> its report: where every document that was read went, and why.
 
-The figures are counted from the files as written, so the report also proves that none was lost.
+The figures are counted from the files as written, part by part, so the report also proves that none
+was lost, and takes no more memory for a larger corpus.
 """
 
+import heapq
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+
+import pyarrow.compute as pc
+import xxhash
 
 from pipelines.core.artifact import Workspace
+from pipelines.core.config import Json
 from pipelines.core.errors import DataError
 from pipelines.corpus import schema
 
-Json = dict[str, Any]
+SHOWN = 5  # documents shown for each reason and rule
+CLUSTERS, EXAMPLES = 20, 3  # of duplicates, and merged documents named in each
+KEPT = "kept"
+MERGED = "merged:"
+CONTAMINATED = "contaminated"
 
 
 def summary(out: Workspace) -> Json:
@@ -24,6 +34,7 @@ def summary(out: Workspace) -> Json:
     """
     work = _columns(out, schema.WORK, ["masked"])
     kept = _columns(out, "data", ["language", "label", "split"])
+    funnel, lengths = _measured(out)
     rejected = _columns(out, "rejected", ["reason", "rule"])
     quarantined = _columns(out, "quarantine", ["reason"])
     report = {
@@ -37,6 +48,11 @@ def summary(out: Workspace) -> Json:
         "labels": _by(kept, 1),
         "splits": _by(kept, 2),
         "masked": _masked(work),
+        "contaminated": {
+            step["rule"]: step["documents"] for step in funnel if step["reason"] == CONTAMINATED
+        },
+        "lengths": lengths,
+        "funnel": funnel,
     }
     _check(report)
     return report
@@ -44,7 +60,7 @@ def summary(out: Workspace) -> Json:
 
 def counts(report: Json) -> dict[str, int]:
     """The figures of a report that go into the manifest."""
-    merged = {reason: n for reason, n in report["rejected"].items() if reason.startswith("merged:")}
+    merged = {reason: n for reason, n in report["rejected"].items() if reason.startswith(MERGED)}
     return {
         "read": report["read"],
         "kept": report["kept"],
@@ -53,6 +69,89 @@ def counts(report: Json) -> dict[str, int]:
         "quarantined": report["quarantined"],
         **report["splits"],
     }
+
+
+def samples(out: Workspace) -> dict[str, list[Json]]:
+    """The documents that the page shows; chosen by hash, so the same ones every time."""
+    rejected: dict[tuple[str, str], list[tuple[int, str, Json]]] = {}
+    clusters: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for row in _rows(out, "rejected", None):
+        _keep_least(rejected.setdefault((row["reason"], row["rule"] or ""), []), row)
+        if row["into"]:
+            clusters[row["into"]] += 1
+            if len(named := examples.setdefault(row["into"], [])) < EXAMPLES:
+                named.append(row["id"])
+    largest = sorted(clusters.items(), key=lambda pair: (-pair[1], pair[0]))[:CLUSTERS]
+    return {
+        "rejected": [row for _, group in sorted(rejected.items()) for row in _ordered(group)],
+        "cleaned": _cleaned(out),
+        "clusters": [
+            {"into": into, "documents": number, "examples": examples[into]}
+            for into, number in largest
+        ],
+    }
+
+
+def _cleaned(out: Workspace) -> list[Json]:
+    """Documents that the cleaner changed, as read and as cleaned."""
+    chosen: list[tuple[int, str, Json]] = []
+    for row in _rows(out, schema.WORK, ["source", "row", "before", "text"]):
+        if row["before"] is not None:
+            name = f"{row['source']}:{row['row']}"
+            _keep_least(chosen, {"id": name, "before": row["before"], "after": row["text"]})
+    return _ordered(chosen)
+
+
+def _keep_least(heap: list[tuple[int, str, Json]], row: Json) -> None:
+    """Keep the `SHOWN` rows whose ids have the least hashes."""
+    item = (-xxhash.xxh64_intdigest(row["id"].encode()), row["id"], row)
+    if len(heap) < SHOWN:
+        heapq.heappush(heap, item)
+    elif item[:2] > heap[0][:2]:
+        heapq.heapreplace(heap, item)
+
+
+def _ordered(heap: list[tuple[int, str, Json]]) -> list[Json]:
+    return [row for _, _, row in sorted(heap, key=lambda item: item[1])]
+
+
+def _measured(out: Workspace) -> tuple[list[Json], dict[str, int]]:
+    """The funnel, the most first, and the kept documents by words, in powers of two."""
+    total: dict[tuple[str, str], list[int]] = {}
+    lengths: Counter[int] = Counter()
+    for key, size, words in _sizes(out):
+        sums = total.setdefault(key, [0, 0, 0])
+        sums[0], sums[1], sums[2] = sums[0] + 1, sums[1] + size, sums[2] + words
+        if key[0] == KEPT:
+            lengths[words.bit_length()] += 1
+    order = sorted(total.items(), key=lambda pair: (pair[0][0] != KEPT, -pair[1][0], pair[0]))
+    funnel = [
+        {"reason": reason, "rule": rule, "documents": sums[0], "bytes": sums[1], "words": sums[2]}
+        for (reason, rule), sums in order
+    ]
+    return funnel, {
+        f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}": lengths[bits] for bits in sorted(lengths)
+    }
+
+
+def _sizes(out: Workspace) -> Iterator[tuple[tuple[str, str], int, int]]:
+    """For each document its reason and rule, the bytes and the words of its text."""
+    for folder, columns in (("data", ["text"]), ("rejected", ["reason", "rule", "text"])):
+        for name in out.names(folder):
+            table = schema.read(out.read(name), columns)
+            sizes = pc.binary_length(table["text"]).to_pylist()
+            words = pc.list_value_length(pc.utf8_split_whitespace(table["text"])).to_pylist()
+            keys: list[tuple[str, str]] = [(KEPT, "")] * table.num_rows
+            if folder == "rejected":
+                reasons, rules = table["reason"].to_pylist(), table["rule"].to_pylist()
+                keys = [(reason, rule or "") for reason, rule in zip(reasons, rules, strict=True)]
+            yield from zip(keys, sizes, words, strict=True)
+
+
+def _rows(out: Workspace, folder: str, columns: list[str] | None) -> Iterator[Json]:
+    for name in out.names(folder):
+        yield from schema.read(out.read(name), columns).to_pylist()
 
 
 def _columns(out: Workspace, folder: str, names: list[str]) -> "Counter[tuple[str | None, ...]]":

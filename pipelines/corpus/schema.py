@@ -46,6 +46,7 @@ WORKING = pa.schema(
         "source": pa.string(),
         "row": pa.int64(),
         "offset": pa.int64(),
+        "before": pa.string(),  # the text as read, of a few that the cleaner changed
         "text": pa.string(),
         "label": pa.string(),
         "language": pa.string(),

@@ -23,9 +23,10 @@ from pipelines.core.cluster import spread
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus import dedup, readers, schema
 from pipelines.corpus.config import CorpusConfig, NearDuplicates
+from pipelines.corpus.page import page
 from pipelines.corpus.readers import Slice, slices
 from pipelines.corpus.refine import refined, split
-from pipelines.corpus.report import counts, summary
+from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.sources import RawFile, expand
 
 Row = dict[str, Any]
@@ -50,6 +51,7 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     _pass(partial(_second_pass, config, step.out), count, step, count)
     report = summary(step.out)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
+    step.out.write("report.html", page(step.name, report, samples(step.out)).encode())
     rate = report["read"] / (time.perf_counter() - clock)
     return Outcome(counts=counts(report), measured={"documents_per_s": rate})
 
