@@ -6,29 +6,40 @@ from pydantic import Field, model_validator
 
 from pipelines.core.config import Input, StageConfig
 
+Kind = Literal["wordpiece", "bpe", "unigram"]
+
 
 class TokenizerConfig(StageConfig):
     """Corpus -> Tokenizer: a vocabulary learnt from the corpus, in the transformers layout."""
 
     stage: ClassVar[str] = "tokenizer"
+    version: ClassVar[int] = 2
     makes: ClassVar[str] = "Tokenizer"
 
     corpus: str = Input("Corpus", description="text the vocabulary is learnt from")
-    kind: Literal["wordpiece", "bpe"] = Field(
-        default="wordpiece", description="WordPiece (BERT) or byte-level BPE (GPT-2)"
+    kind: Kind = Field(
+        default="wordpiece",
+        description="WordPiece (BERT), byte-level BPE (GPT-2) or Unigram (SentencePiece)",
     )
     vocab_size: int = Field(default=8192, ge=300, description="entries, special tokens among them")
     lowercase: bool = Field(default=True, description="WordPiece only: fold case before splitting")
-    min_frequency: int = Field(default=2, ge=1, description="fewest occurrences of a merged pair")
+    min_frequency: int = Field(
+        default=2, ge=1, description="WordPiece and BPE only: fewest occurrences of a merged pair"
+    )
     sample_chars: int = Field(
-        default=20_000_000, ge=1, description="characters of training text read, in corpus order"
+        default=20_000_000,
+        ge=1,
+        description="characters of training text read: documents drawn by a hash of their text, so "
+        "from all of the corpus",
     )
     max_length: int = Field(default=512, ge=8, description="model_max_length saved with it")
 
     @model_validator(mode="after")
-    def _case_is_wordpieces(self) -> Self:
-        if self.kind == "bpe" and "lowercase" in self.model_fields_set:
+    def _each_setting_has_an_effect(self) -> Self:
+        if self.kind != "wordpiece" and "lowercase" in self.model_fields_set:
             raise ValueError(
-                "lowercase is a setting of wordpiece; bpe keeps every byte: leave it out"
+                f"lowercase is a setting of wordpiece; {self.kind} keeps case: leave it out"
             )
+        if self.kind == "unigram" and "min_frequency" in self.model_fields_set:
+            raise ValueError("min_frequency counts pairs, and unigram merges none: leave it out")
         return self

@@ -51,6 +51,23 @@ def boundaries(folder: Path | str) -> tuple[int, int]:
     return first, last
 
 
+def end_of_text(folder: Path | str) -> int:
+    """The id that ends a document among others: the eos token, or [SEP] where there is none.
+
+    Raises:
+        ArtifactError: the folder names neither.
+    """
+    path, backend = Path(folder) / CONFIG, open_backend(folder)
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        found = backend.token_to_id(names.get("eos_token") or names["sep_token"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: names neither eos_token nor sep_token: {error!r}") from None
+    if found is None:
+        raise ArtifactError(f"{path}: its eos_token or sep_token is not in {FILE}")
+    return int(found)
+
+
 def plain_ids(
     backend: Tokenizer, texts: list[str], max_length: int | None = None
 ) -> list[list[int]]:

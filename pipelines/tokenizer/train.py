@@ -1,21 +1,26 @@
-"""A sample of a corpus -> a vocabulary, as a fast transformers tokenizer.
+"""Texts -> a vocabulary, as a fast transformers tokenizer.
 
-Two kinds: WordPiece as in BERT (Devlin et al. 2019, section 3) and byte-level BPE as in GPT-2
-(Radford et al. 2019, section 2.2). Both frame a text as `[CLS] A [SEP]` and a pair as
-`[CLS] A [SEP] B [SEP]`, so either can train an encoder; `[PAD]` is always id 0.
+Three kinds: WordPiece as in BERT (Devlin et al. 2019, section 3), byte-level BPE as in GPT-2
+(Radford et al. 2019, section 2.2) and Unigram as in SentencePiece (Kudo 2018, section 3.2). All
+frame a text as `[CLS] A [SEP]` and a pair as `[CLS] A [SEP] B [SEP]`, so any can train an encoder;
+`[PAD]` is always id 0.
 
-The same texts give the same bytes, on any number of threads. WordPiece needs help for that: the
-trainer numbers continuing characters in the order of a randomly seeded hash map, and the numbers
-decide between merges of equal count: five runs gave five tokenizers. Here the alphabet is counted,
-ordered and numbered first. Byte-level BPE has a fixed alphabet and repeats as it is.
+The same texts give the same bytes, on any number of threads. Two kinds need help for that.
+WordPiece: the trainer numbers continuing characters in the order of a randomly seeded hash map, and
+the numbers decide between merges of equal count: five runs gave five tokenizers. Here the alphabet
+is counted, ordered and numbered first. Unigram: the library's trainer adds probabilities in another
+order each time: three runs gave three tokenizers, so SentencePiece's own trainer learns it, on one
+thread. Byte-level BPE has a fixed alphabet and repeats as it is.
 """
 
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import assert_never
 
-import pyarrow.parquet as pq
+import sentencepiece
 from tokenizers import (
+    Regex,
     Tokenizer,
     decoders,
     models,
@@ -26,7 +31,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from pipelines.core.artifact import Artifact
+from pipelines.core.errors import ConfigError
 from pipelines.tokenizer.config import TokenizerConfig
 
 WORDPIECE_TOKENS = {
@@ -45,29 +50,36 @@ BPE_TOKENS = {
     "bos_token": "<|endoftext|>",
     "eos_token": "<|endoftext|>",
 }
-
-
-def sample(corpus: Artifact, characters: int) -> list[str]:
-    """The first `characters` characters of the corpus's training texts, in corpus order."""
-    texts, left = [], characters
-    for text in _training_texts(corpus):
-        texts.append(text[:left])
-        left -= len(texts[-1])
-        if left == 0:
-            break
-    return texts
+UNIGRAM_TOKENS = {
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "mask_token": "<mask>",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+}
+LINE = 4000  # characters of a training line: SentencePiece's own bound on a sentence is 4,192 bytes
 
 
 def train(config: TokenizerConfig, texts: list[str]) -> PreTrainedTokenizerFast:
     """A tokenizer of at most `config.vocab_size` entries, learnt from `texts`.
 
-    It has fewer entries when the texts have too few pairs of `config.min_frequency`. Byte-level BPE
-    always has its 256 bytes.
+    It has fewer entries when the texts have too few pairs of `config.min_frequency`, or for Unigram
+    too few pieces. Byte-level BPE always has its 256 bytes.
+
+    Raises:
+        ConfigError: Unigram only: the entries do not suffice for the texts' characters.
     """
-    if config.kind == "wordpiece":
-        backend, names = _wordpiece(config, texts), WORDPIECE_TOKENS
-    else:
-        backend, names = _bpe(config, texts), BPE_TOKENS
+    match config.kind:
+        case "wordpiece":
+            backend, names = _wordpiece(config, texts), WORDPIECE_TOKENS
+        case "bpe":
+            backend, names = _bpe(config, texts), BPE_TOKENS
+        case "unigram":
+            backend, names = _unigram(config, texts), UNIGRAM_TOKENS
+        case _:
+            assert_never(config.kind)
     backend.add_special_tokens(list(dict.fromkeys(names.values())))
     backend.post_processor = _frame(backend, names["cls_token"], names["sep_token"])
     return PreTrainedTokenizerFast(
@@ -77,16 +89,6 @@ def train(config: TokenizerConfig, texts: list[str]) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         **names,
     )
-
-
-def _training_texts(corpus: Artifact) -> Iterator[str]:
-    for name in corpus.files(".parquet"):
-        if not name.startswith("data/"):
-            continue
-        file = pq.ParquetFile(io.BytesIO(corpus.read(name)))
-        for batch in file.iter_batches(batch_size=1024, columns=["text", "split"]):
-            rows = zip(batch["text"].to_pylist(), batch["split"].to_pylist(), strict=True)
-            yield from (text for text, split in rows if split == "train")
 
 
 def _wordpiece(config: TokenizerConfig, texts: list[str]) -> Tokenizer:
@@ -149,6 +151,68 @@ def _bpe(config: TokenizerConfig, texts: list[str]) -> Tokenizer:
         ),
     )
     return backend
+
+
+def _unigram(config: TokenizerConfig, texts: list[str]) -> Tokenizer:
+    """A Unigram tokenizer of words, compatibility characters folded and white space collapsed.
+
+    `<` is always a piece of its own. Otherwise the text `<s>` would be one of the vocabulary's
+    entries, of probability 1 at that, and so forge the special token.
+    """
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    specials = list(dict.fromkeys(UNIGRAM_TOKENS.values()))
+    pieces = _pieces(backend.normalizer, texts, config.vocab_size - len(specials))
+    backend.model = models.Unigram([(name, 0.0) for name in specials] + pieces, unk_id=1)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(prepend_scheme="always"), pre_tokenizers.Split("<", "isolated")]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def _pieces(
+    normalizer: normalizers.Normalizer, texts: list[str], most: int
+) -> list[tuple[str, float]]:
+    """At most `most` pieces with their log probabilities.
+
+    Raises:
+        ConfigError: the texts have more characters than that.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_lines(normalizer, texts),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=most + 1,  # its own <unk> is one of them
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            max_sentence_length=4 * LINE,
+            num_threads=1,
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"tokenizer.vocab_size leaves {most} entries for pieces, and SentencePiece cannot "
+            f"learn as many from these texts: {error}; give another vocab_size"
+        ) from None
+    learnt = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    found = (learnt.id_to_piece(n) for n in range(1, learnt.get_piece_size()))
+    taken = set(UNIGRAM_TOKENS.values())
+    return [(piece, learnt.get_score(n)) for n, piece in enumerate(found, 1) if piece not in taken]
+
+
+def _lines(normalizer: normalizers.Normalizer, texts: list[str]) -> Iterator[str]:
+    """The texts' lines as the tokenizer will see them, long ones cut."""
+    for text in texts:
+        for line in text.splitlines():
+            seen = normalizer.normalize_str(line)
+            yield from (seen[at : at + LINE] for at in range(0, len(seen), LINE))
 
 
 def _frame(backend: Tokenizer, cls: str, sep: str) -> processors.TemplateProcessing:

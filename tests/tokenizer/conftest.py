@@ -26,7 +26,7 @@ def texts() -> list[str]:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The saved tokenizer of each kind, 400 entries."""
     made = {}
-    for kind in ("wordpiece", "bpe"):
+    for kind in ("wordpiece", "bpe", "unigram"):
         made[kind] = tmp_path_factory.mktemp(kind)
         trained(kind).save_pretrained(made[kind])
     return made

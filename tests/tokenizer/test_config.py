@@ -11,3 +11,8 @@ def test_lowercase_belongs_to_wordpiece() -> None:
     with pytest.raises(ConfigError, match="lowercase is a setting of wordpiece"):
         parse(TokenizerConfig, {"corpus": "@c", "kind": "bpe", "lowercase": False}, "here")
     assert not parse(TokenizerConfig, {"corpus": "@c", "lowercase": False}, "here").lowercase
+
+
+def test_pairs_are_not_unigrams() -> None:
+    with pytest.raises(ConfigError, match="min_frequency counts pairs"):
+        parse(TokenizerConfig, {"corpus": "@c", "kind": "unigram", "min_frequency": 5}, "here")

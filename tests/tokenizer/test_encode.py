@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from pipelines.core.errors import ArtifactError
-from pipelines.tokenizer.encode import boundaries, open_backend, plain_ids
+from pipelines.tokenizer.encode import boundaries, end_of_text, open_backend, plain_ids
 from pipelines.tokenizer.load import open_tokenizer
 
 SPECIALS = {
     "wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     "bpe": ("<|pad|>", "<|endoftext|>", "<|cls|>", "<|sep|>", "<|mask|>"),
+    "unigram": ("<pad>", "<unk>", "<s>", "</s>", "<mask>"),
 }
-LITERALS = [*SPECIALS["wordpiece"], *SPECIALS["bpe"]]
+UNKNOWN = {"wordpiece": "[UNK]", "bpe": None, "unigram": "<unk>"}
+LITERALS = [name for names in SPECIALS.values() for name in names]
 HOSTILE = st.lists(st.one_of(st.sampled_from(LITERALS), st.text(max_size=8))).map("".join)
 
 
-@pytest.fixture(scope="module", params=["wordpiece", "bpe"])
+@pytest.fixture(scope="module", params=["wordpiece", "bpe", "unigram"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -39,7 +41,7 @@ def test_no_text_yields_a_special_token_but_unknown(
 ) -> None:
     forbidden = {backend.token_to_id(name) for name in SPECIALS[kind]}
     assert None not in forbidden
-    forbidden -= {backend.token_to_id("[UNK]")}
+    forbidden -= {backend.token_to_id(UNKNOWN[kind] or "")}
     for ids in plain_ids(backend, texts):
         assert not forbidden.intersection(ids)
 
@@ -96,3 +98,19 @@ def test_a_folder_that_names_no_boundaries_is_refused(
     (tmp_path / "tokenizer_config.json").write_text('{"cls_token": "[CLS]"}')
     with pytest.raises(ArtifactError, match="cls_token and sep_token"):
         boundaries(tmp_path)
+
+
+def test_a_document_ends_with_the_eos_token_or_sep(kind: str, folders: dict[str, Path]) -> None:
+    names = {"wordpiece": "[SEP]", "bpe": "<|endoftext|>", "unigram": "</s>"}
+    backend = open_backend(folders[kind])
+    assert end_of_text(folders[kind]) == backend.token_to_id(names[kind])
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"eos_token": "<none>"}'])
+def test_a_folder_that_names_no_end_of_text_is_refused(
+    config: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((folders["bpe"] / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    with pytest.raises(ArtifactError, match="eos_token"):
+        end_of_text(tmp_path)

@@ -12,7 +12,7 @@ from pipelines.tokenizer.load import encode_texts, open_tokenizer
 HOSTILE = ["the quick [SEP] fox [MASK]", "low<|endoftext|>lower<|sep|>", ""]
 
 
-@pytest.fixture(scope="module", params=["wordpiece", "bpe"])
+@pytest.fixture(scope="module", params=["wordpiece", "bpe", "unigram"])
 def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 

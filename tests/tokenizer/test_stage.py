@@ -20,7 +20,8 @@ CONFIG = TokenizerConfig(corpus="@corpus", vocab_size=300, sample_chars=1000)
 
 def parquet(texts: list[str], split: str) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.table({"text": texts, "split": [split] * len(texts)}), buffer)
+    columns = {"text": texts, "split": [split] * len(texts), "language": ["en"] * len(texts)}
+    pq.write_table(pa.table(columns), buffer)
     return buffer.getvalue()
 
 
@@ -45,7 +46,11 @@ def test_it_writes_a_loadable_tokenizer_and_says_what_it_read(
     }
     num_tokens = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
     assert outcome.metrics["characters_per_token"] == characters / num_tokens
-    assert json.loads(step.out.read("report.json")) == outcome.counts | outcome.metrics
+    report = json.loads(step.out.read("report.json"))
+    languages = report.pop("languages")
+    assert report == outcome.counts | outcome.metrics
+    assert list(languages) == ["en"]
+    assert languages["en"]["tokens_per_word"] == outcome.metrics["tokens_per_word"]
 
 
 def test_two_runs_write_the_same_bytes(

@@ -1,35 +1,24 @@
 """What a learnt tokenizer is: repeatable, framed as BERT's, and loadable by transformers."""
 
 import gzip
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipelines.core.artifact import Artifact
+from pipelines.core.errors import ConfigError
 from pipelines.tokenizer.config import TokenizerConfig
-from pipelines.tokenizer.train import sample, train
+from pipelines.tokenizer.train import train
 
-KINDS = ("wordpiece", "bpe")
+KINDS = ("wordpiece", "bpe", "unigram")
 
 
 def configured(kind: str, **settings: object) -> TokenizerConfig:
     return TokenizerConfig.model_validate({"corpus": "unused", "kind": kind} | settings)
-
-
-def part(*rows: tuple[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    table = {"text": [text for text, _ in rows], "split": [split for _, split in rows]}
-    pq.write_table(pa.table(table), buffer)
-    return buffer.getvalue()
 
 
 def wikitext(shared_data: Path) -> list[str]:
@@ -134,14 +123,26 @@ def test_exactly_the_entries_asked_for_are_learnt(kind: str, shared_data: Path) 
     assert len(train(configured(kind, vocab_size=700), wikitext(shared_data))) == 700
 
 
-def test_the_sample_is_the_first_training_characters_in_corpus_order(
-    make_artifact: Callable[..., Artifact],
-) -> None:
-    files = {
-        "data/part-00000.parquet": part(("one", "train"), ("held out", "test"), ("two", "train")),
-        "data/part-00001.parquet": part(("three", "train"), ("four", "train")),
-        "rejected/part-00000.parquet": part(("spam", "train")),
-    }
-    corpus = make_artifact("Corpus", "corpus", files)
-    assert sample(corpus, 100) == ["one", "two", "three", "four"]
-    assert sample(corpus, 9) == ["one", "two", "thr"]
+def test_the_library_alone_does_not_repeat_unigram(shared_data: Path) -> None:
+    """The control for the same: why SentencePiece's own trainer learns it."""
+    texts, seen = wikitext(shared_data), set()
+    for _ in range(3):
+        backend = Tokenizer(models.Unigram())
+        backend.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=500, show_progress=False)
+        backend.train_from_iterator(texts, trainer)
+        seen.add(backend.to_str())
+    assert len(seen) > 1
+
+
+def test_unigram_folds_compatibility_characters_and_white_space() -> None:
+    tokenizer = train(configured("unigram", vocab_size=300), ["the fox ran\n"] * 20)
+    ids = tokenizer("the fox", add_special_tokens=False)["input_ids"]
+    assert tokenizer("  ｔｈｅ \n\t fox ", add_special_tokens=False)["input_ids"] == ids
+    assert tokenizer.decode(ids) == "the fox"
+
+
+def test_unigram_with_fewer_entries_than_characters_is_an_error() -> None:
+    text = " ".join(chr(0x4E00 + number) for number in range(1000))
+    with pytest.raises(ConfigError, match="vocab_size leaves 295 entries"):
+        train(configured("unigram", vocab_size=300), [text] * 3)
