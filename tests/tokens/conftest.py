@@ -22,14 +22,14 @@ TEXT = (
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The saved tokenizer of each kind."""
     made = {}
-    for kind in ("wordpiece", "bpe"):
+    for kind in ("wordpiece", "bpe", "unigram"):
         made[kind] = tmp_path_factory.mktemp(kind)
         config = TokenizerConfig.model_validate({"corpus": "-", "kind": kind, "vocab_size": 300})
         train(config, [TEXT] * 3).save_pretrained(made[kind])
     return made
 
 
-@pytest.fixture(scope="session", params=["wordpiece", "bpe"])
+@pytest.fixture(scope="session", params=["wordpiece", "bpe", "unigram"])
 def tokenizer(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Tokenizer:
     """Each kind in turn."""
     return open_backend(folders[request.param])
@@ -46,6 +46,10 @@ def _part(number: int) -> bytes:
     table = {
         "text": [TEXT * (row % 5 + 1) for row in rows],
         "split": ["test" if row % 4 == 3 else "train" for row in rows],
+        "id": [f"raw.jsonl:{row}" for row in rows],
+        "source": ["raw.jsonl"] * len(rows),
+        "row": list(rows),
+        "offset": [1000 * row for row in rows],
     }
     buffer = io.BytesIO()
     pq.write_table(pa.table(table), buffer)

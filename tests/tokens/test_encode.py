@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from pipelines.tokenizer.encode import plain_ids
-from pipelines.tokens.encode import SPECIAL_TOKENS, encode, pack
+from pipelines.tokens.encode import BATCH_CHARS, SPECIAL_TOKENS, batches, encode, pack
+from pipelines.tokens.sentences import sentences
 
 SENTENCES = st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=12)
 
@@ -49,8 +50,7 @@ def test_rows_hold_one_document_and_leave_room_for_the_special_tokens(
         ends = encoded.rows[1:, 0][places == number]
         starts = encoded.rows[:-1, 0][places == number]
         found = encoded.tokens[starts[0] : ends[-1]].tolist() if len(starts) else []
-        pieces = plain_ids(tokenizer, [text])[0]
-        assert found == pieces  # none of these sentences is cut inside a word
+        assert found == [token for ids in plain_ids(tokenizer, sentences(text)) for token in ids]
     assert encoded.counts == {
         "documents": 2,
         "sentences": len(encoded.sentences),
@@ -60,10 +60,16 @@ def test_rows_hold_one_document_and_leave_room_for_the_special_tokens(
 
 
 def test_every_row_begins_with_a_sentence(tokenizer: Tokenizer) -> None:
-    encoded = encode([(0, "The fox ran. The dog slept! " * 20)], tokenizer, length=24)
+    encoded = encode([(0, "The fox ran. The dog slept! " * 20)], tokenizer, length=48)
     first = encoded.rows[:-1, 1]
     assert (encoded.sentences[first] == 0).all()
     assert len(encoded.sentences) > len(first)  # and has more than one
+
+
+def test_batches_are_bounded_in_text_too() -> None:
+    texts = ["x" * (BATCH_CHARS // 2)] * 5 + ["y"] * 130
+    sizes = [len(batch) for batch in batches(enumerate(texts))]
+    assert sizes == [3, 3, 64, 64, 1]  # 1,500,000 characters, then 1,000,001
 
 
 def test_batches_do_not_show_in_the_rows(tokenizer: Tokenizer) -> None:

@@ -102,3 +102,50 @@ def test_a_folder_without_a_sound_index_is_refused(text: str | None, tmp_path: P
         (tmp_path / shards.INDEX).write_text(text)
     with pytest.raises(ArtifactError, match=r"index\.json|format"):
         Tokens(tmp_path)
+
+
+PACKED = Encoded(
+    tokens=np.array([1, 2, 0, 3, 4, 5, 0], np.uint16),
+    rows=np.array([[0, 0, 0], [4, 2, 3], [7, 3, -1]], np.int64),
+    sentences=np.empty(0, np.uint32),
+    pieces=np.array([[0, 0, 0], [3, 3, 0], [4, 3, 1]], np.int64),
+)
+
+
+def packed(folder: Path) -> Tokens:
+    for cut in (0, 1):
+        for name, data in shards.files(5, PACKED, 100, cut).items():
+            (folder / name).write_bytes(data)
+    counts = [PACKED.counts | {"part": 5, "cut": cut} for cut in (0, 1)]
+    facts = {"length": 4, "vocab_size": 100, "tokenizer": "digest", "end": 0}
+    (folder / shards.INDEX).write_bytes(shards.index(counts, packing="concat", **facts))
+    return Tokens(folder)
+
+
+def test_packed_rows_say_where_each_document_starts(tmp_path: Path) -> None:
+    tokens = packed(tmp_path)
+    assert (tokens.packing, tokens.end, tokens.num_rows) == ("concat", 0, 4)
+    assert tokens.row(0).ids.tolist() == [1, 2, 0, 3]
+    assert tokens.row(0).sentences.tolist() == [0, 3]
+    assert tokens.boundaries(0).tolist() == [0, 3, 4]
+    assert tokens.pieces(0) == [(0, 3, 0, 0), (3, 4, 3, 0)]
+    assert tokens.pieces(3) == [(0, 3, 3, 1)]
+    assert tokens.boundaries(3).tolist() == [0, 3]
+
+
+def test_a_part_may_have_several_shards(tmp_path: Path) -> None:
+    tokens = packed(tmp_path)
+    assert [tokens.shard_of(row) for row in range(4)] == ["00005", "00005", "00005-1", "00005-1"]
+    assert (tmp_path / "pieces-00005-1.npy").exists()
+    assert tokens.lengths.tolist() == [4, 3, 4, 3]
+
+
+def test_a_row_of_one_document_is_one_piece_of_it(tmp_path: Path) -> None:
+    tokens = Tokens(write(tmp_path, FIRST, EMPTY, LAST))
+    assert [tokens.pieces(row) for row in range(4)] == [
+        [(0, 3, 0, 0)],
+        [(0, 1, 0, 3)],
+        [(0, 4, 2, 0)],
+        [(0, 2, 0, 0)],
+    ]
+    assert tokens.boundaries(2).tolist() == [0, 4]

@@ -9,13 +9,21 @@ from transformers import AutoTokenizer
 from pipelines.core.artifact import Artifact
 from pipelines.core.errors import DataError
 from pipelines.core.workflow import Step
+from pipelines.tokenizer.encode import open_backend, plain_ids
+from pipelines.tokenizer.fast import Ids, Library
+from pipelines.tokens import stage
 from pipelines.tokens.config import TokensConfig
+from pipelines.tokens.lineage import trace
 from pipelines.tokens.shards import Tokens
 from pipelines.tokens.stage import make
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 CONFIG = TokensConfig(corpus="@corpus", tokenizer="@tokenizer", length=32)
+TEXT = (
+    "The fox ran. The dog slept! Did the fox see the dog? Nobody knows [SEP] it.\n"
+    "狐狸跑了。狗睡着了！谁知道呢？\n"
+)
 Made = dict[str, Artifact]
 
 
@@ -28,6 +36,10 @@ def inputs(
         "corpus": make_artifact("Corpus", "corpus", parts),
         "tokenizer": make_artifact("Tokenizer", "tokenizer", files),
     }
+
+
+def read(step: Step) -> Tokens:
+    return Tokens(step.out.store.uri)
 
 
 def committed(step: Step) -> dict[str, bytes]:
@@ -65,7 +77,7 @@ def test_one_cpu_and_two_give_the_same_bytes(step_for: Callable[..., Step], inpu
         make(CONFIG, step)
         written.append(committed(step))
     options.resource_limits = limits()
-    assert len(written[0]) == 3 * 3 + 1
+    assert len(written[0]) == 3 * 4 + 1  # tokens, rows, sentences, documents; and the index
     assert written[0] == written[1]
 
 
@@ -76,8 +88,9 @@ def test_a_killed_try_is_finished_to_the_same_bytes(
     whole = step_for(CONFIG, inputs, "whole")
     make(CONFIG, whole)
     killed = step_for(CONFIG, inputs, "killed")
-    for name in ("tokens", "rows", "sentences"):
-        killed.out.write(f"{name}-00000.npy", whole.out.read(f"{name}-00000.npy"))
+    for name in whole.out.names():
+        if "-00000" in name:
+            killed.out.write(name, whole.out.read(name))
     killed.out.write(".counts/00000.json", whole.out.read(".counts/00000.json"))
     killed.out.write("tokens-00001.npy", b"torn")
     kept = Path(killed.out.store.locate("tokens-00000.npy")).stat().st_mtime_ns
@@ -105,3 +118,64 @@ def test_a_split_with_no_text_is_an_error(step_for: Callable[..., Step], inputs:
     config = CONFIG.model_copy(update={"split": "dev"})
     with pytest.raises(DataError, match="no text in split 'dev'"):
         make(config, step_for(config, inputs))
+
+
+@pytest.mark.parametrize("packing", ["document", "concat", "best-fit"])
+def test_every_range_of_tokens_leads_to_its_record(
+    packing: str, step_for: Callable[..., Step], inputs: Made
+) -> None:
+    """Row n of the raw file has `TEXT` n % 5 + 1 times; its byte offset is 1,000 n."""
+    config = CONFIG.model_copy(update={"packing": packing})
+    step = step_for(config, inputs)
+    make(config, step)
+    tokens, found = read(step), {}
+    for number in range(tokens.num_rows):
+        ids = tokens.row(number).ids.tolist()
+        for origin in trace(tokens, number):
+            piece = (origin.first, ids[origin.start : origin.end])
+            found.setdefault((origin.id, origin.row, origin.offset), []).append(piece)
+    rows = [row for row in range(32) if row % 4 != 3]
+    assert sorted(found) == sorted((f"raw.jsonl:{row}", row, 1000 * row) for row in rows)
+    backend = open_backend(inputs["tokenizer"].local())
+    for (_, row, _), pieces in found.items():
+        whole = [token for _, ids in sorted(pieces) for token in ids]
+        text = plain_ids(backend, [TEXT * (row % 5 + 1)])[0]
+        assert whole == text + ([] if packing == "document" else [tokens.end])
+
+
+def test_shards_end_where_they_are_full(
+    step_for: Callable[..., Step], inputs: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Called as a task would: two documents a shard, of 11 in part 0 of which 9 are in train."""
+    monkeypatch.setattr(stage, "SHARD_DOCUMENTS", 2)
+    step = step_for(CONFIG, inputs)
+    corpus, tokenizer = inputs["corpus"], inputs["tokenizer"]
+    part = (0, "data/part-00000.parquet")
+    _, counts = stage._encode_part(CONFIG, corpus, tokenizer, step.out, True, part)
+    assert [shard["documents"] for shard in counts] == [2, 2, 2, 2, 1]
+    assert [shard["cut"] for shard in counts] == [0, 1, 2, 3, 4]
+    assert step.out.exists("tokens-00000-4.npy")
+
+
+def test_a_fast_encoder_that_is_wrong_is_not_used(
+    step_for: Callable[..., Step],
+    inputs: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One id is off by one; the log says which, and the shards are those of the library."""
+    right = step_for(CONFIG, inputs, "right")
+    assert make(CONFIG, right).measured["fast_encoder"] == 1
+    library = Library(open_backend(inputs["tokenizer"].local()))
+
+    class Wrong:
+        name = "wrong"
+
+        def ids(self, texts: list[str]) -> list[Ids]:
+            return [ids + (ids == ids.max()) for ids in library.ids(texts)]
+
+    monkeypatch.setattr(stage, "open_encoder", lambda folder: Wrong())
+    step = step_for(CONFIG, inputs, "wrong")
+    assert make(CONFIG, step).measured["fast_encoder"] == 0
+    assert "encoding by the library instead: wrong gives" in caplog.text
+    assert committed(step) == committed(right)
