@@ -11,7 +11,7 @@ from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.language import detect
 from pipelines.corpus.readers import Document, Quarantined
-from pipelines.corpus.rules import gopher
+from pipelines.corpus.rules.sets import judge
 from pipelines.safety.pii import mask
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,12 @@ def _failure(config: CorpusConfig, text: str, language: str, score: float) -> Ro
     if config.languages and language not in config.languages:
         least = config.min_language_score
         return {"reason": "language", "rule": language, "value": score, "threshold": least}
-    failed = gopher(text, config.min_words) if config.rules == "gopher@paper" else None
-    return {"reason": config.rules} | vars(failed) if failed else None
+    if config.rules == "none":
+        return None
+    if failed := judge(text, [config.rules], config.min_words).failure:
+        found = dict(vars(failed))
+        return {"reason": found.pop("rule_set")} | found
+    return None
 
 
 def split(text: str, holdout: float) -> str:
