@@ -1,19 +1,37 @@
 """Text -> the personal data in it, and the text with each replaced by its type, as `[EMAIL]`.
 
-Patterns and checks only, no model: e-mail, phone (international, North American, Chinese mobile,
-national with a leading 0), IPv4 and IPv6, payment cards (Luhn, ISO/IEC 7812-1). Two cheap tests
-gate the costly patterns, so clean text costs one scan.
+Patterns and checks only, no model: e-mail, IPv4 and IPv6, phone (international, North American,
+Chinese mobile and land line, national forms, and any grouped digits beside a word like "call me
+on"), payment card, IBAN, US Social Security number, Chinese identity number, keys and tokens.
+One vectorised look for digits gates all that are made of digits, and they are matched only around
+those, so that clean text costs one scan. Reports get counts and salted hashes, never a value.
 """
 
-import ipaddress
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import blake2b
+from typing import Literal, assert_never
 
-PiiType = Literal["email", "phone", "ip", "card"]
-TYPES: tuple[PiiType, ...] = ("email", "ip", "card", "phone")  # the earlier wins an overlap
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.safety import checks, patterns
+
+PiiType = Literal["email", "phone", "ip", "card", "iban", "ssn", "cn_id", "key"]
+TYPES: tuple[PiiType, ...] = ("key", "email", "ip", "iban", "cn_id", "card", "ssn", "phone")
+"""The earlier wins an overlap: what has a check or a mark of its own goes before what has none."""
+
+MIN_PHONE_DIGITS, MAX_PHONE_DIGITS = 7, 15  # ITU-T E.164 allows 15
+MIN_RUN = 7  # characters of the shortest number: the address 1.2.3.4, a local phone
+MAX_GAP = 4  # between digits of one number, as in `+1 (555) 010`: three signs
+REACH = 48  # characters that a number can have before and after its digits: an IBAN's letters
+MIN_KEY = 16  # characters of a word that may hold a key
+CUE = 32  # characters before a value that may say what it is
+
+_WIDE = re.compile("[０-９＠＋－（）．]")
+_NARROW = {0xFEE0 + code: code for code in map(ord, "0123456789@+-().")}
 
 
 @dataclass(frozen=True)
@@ -25,47 +43,31 @@ class Span:
     type: PiiType
 
 
-_EMAIL = re.compile(
-    r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+"
-    r"[A-Za-z]{2,24}(?![\w-])",
-    re.ASCII,
-)
-_NUMERIC = re.compile(r"[0-9][0-9 ().-]{5,}[0-9]")
-_IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])", re.ASCII)
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![\w:])", re.ASCII)
-_CARD = re.compile(r"(?<![0-9.,_+-])[1-6][0-9](?:[ -]?[0-9]){10,17}(?![0-9_]|[.,-][0-9])")
-_ISSUERS = re.compile(r"1800|2131|2[2-7]|3[0-9]|4|5|6")
-_PHONE = re.compile(
-    r"""(?<![\w.+-])(?:
-        \+[1-9][0-9]{0,2}(?:[ .-]?(?:\(0\)|\([0-9]{1,4}\)|[0-9]{1,12}+)){1,6}  # +44 20 7946 0396
-      | (?:001-|1[-. ])?(?:\([2-9][0-9]{2}\)[ ]?|[2-9][0-9]{2}[-. ])[2-9][0-9]{2}[-.][0-9]{4}
-      | 1[3-9][0-9](?:[ -]?[0-9]{4}){2}                                        # 138 0494 2169
-      | 0[0-9]{2,4}(?:[ ][0-9]{2,4}){2,3}                                      # 0490 75 40 81
-      | 0[0-9]{2,4}[ -][0-9]{6,8}                                              # 0393 1144137
-      | [0-9]{2}(?:-[0-9]{2}){3}                                               # 60-56-85-91
-      | 0[0-9](?:\.[0-9]{2}){4}                                                # 03.93.92.16.85
-      | \([0-9]{2}\)[ ][0-9]{4}[ -][0-9]{4}                                    # (08) 8747 6301
-    )(?:x[0-9]{1,5})?(?![\w]|[.-][0-9])""",
-    re.VERBOSE | re.ASCII,
-)
-_MIN_PHONE_DIGITS, _MAX_PHONE_DIGITS = 7, 15  # ITU-T E.164 allows 15
+Window = tuple[int, int]  # characters [start, end) of a text that are looked at
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Where numbers may stand, and words that may hold a key."""
+
+    numbers: tuple[Window, ...]
+    words: tuple[Window, ...]
 
 
 def find(text: str, types: Sequence[PiiType] = TYPES) -> list[Span]:
     """The personal data of `types` in a text, in order, not overlapping."""
+    if not text.isascii() and _WIDE.search(text):
+        text = text.translate(_NARROW)  # one character for one, so that spans stay true
+    hints = _hints(text)
     chosen: list[Span] = []
     for kind in TYPES:
         if kind in types:
-            starts = [span.start for span in chosen]
-            free = [s for s in _matches(text, kind) if not _overlaps(s, chosen, starts)]
-            chosen = sorted(chosen + free, key=lambda span: span.start)
+            found = list(_matches(text, kind, hints))
+            if found:
+                starts = [span.start for span in chosen]
+                free = [span for span in found if not _overlaps(span, chosen, starts)]
+                chosen = sorted(chosen + free, key=lambda span: span.start)
     return chosen
-
-
-def _overlaps(span: Span, chosen: list[Span], starts: list[int]) -> bool:
-    """Whether `span` shares a character with the last of `chosen` that begins before it ends."""
-    before = bisect_left(starts, span.end) - 1
-    return before >= 0 and chosen[before].end > span.start
 
 
 def mask(text: str, types: Sequence[PiiType] = TYPES) -> tuple[str, dict[PiiType, int]]:
@@ -85,52 +87,216 @@ def mask(text: str, types: Sequence[PiiType] = TYPES) -> tuple[str, dict[PiiType
     return text, counts
 
 
-def _matches(text: str, kind: PiiType) -> Iterator[Span]:
+def hashes(text: str, spans: Sequence[Span], salt: bytes) -> list[tuple[PiiType, str]]:
+    """The type and a salted hash (64 bits, hexadecimal) of each value, for reports.
+
+    Equal values, however they are punctuated, have equal hashes under one salt, so a report can
+    tell one address found a thousand times from a thousand addresses. Without the salt a hash
+    cannot be turned back by trying all numbers; keep the salt out of the report.
+
+    Args:
+        text: in which `spans` were found.
+        spans: of `find`.
+        salt: secret bytes; blake2b uses the first 64.
+    """
+    found: list[tuple[PiiType, str]] = []
+    for span in spans:
+        value = text[span.start : span.end].translate(_NARROW)
+        if span.type not in ("key", "email", "ip"):
+            value = "".join(char for char in value if char.isalnum())
+        if span.type != "key":
+            value = value.casefold()
+        digest = blake2b(f"{span.type}:{value}".encode(), key=salt[:64], digest_size=8)
+        found.append((span.type, digest.hexdigest()))
+    return found
+
+
+def _overlaps(span: Span, chosen: list[Span], starts: list[int]) -> bool:
+    """Whether `span` shares a character with the last of `chosen` that begins before it ends."""
+    before = bisect_left(starts, span.end) - 1
+    return before >= 0 and chosen[before].end > span.start
+
+
+def _hints(text: str) -> Hints:
+    """Stretches with seven characters of digits near each other, and long words with a digit."""
+    if len(text) < MIN_RUN:
+        return Hints((), ())
+    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8)  # a byte for a character
+    digits = np.flatnonzero((codes - np.uint8(48)) < 10)
+    if not len(digits):
+        return Hints((), ())
+    cuts = np.flatnonzero(np.diff(digits) > MAX_GAP)
+    first = digits[np.concatenate(([0], cuts + 1))]
+    last = digits[np.concatenate((cuts, [len(digits) - 1]))]
+    long = last - first >= MIN_RUN - 1
+    numbers = _merged(first[long] - REACH, last[long] + 1 + REACH, len(text))
+    return Hints(numbers, _words(text, codes, digits))
+
+
+def _merged(starts: NDArray[np.intp], ends: NDArray[np.intp], size: int) -> tuple[Window, ...]:
+    """The windows, with those that touch made one."""
+    merged: list[Window] = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], min(end, size))
+        else:
+            merged.append((max(start, 0), min(end, size)))
+    return tuple(merged)
+
+
+def _words(text: str, codes: NDArray[np.uint8], digits: NDArray[np.intp]) -> tuple[Window, ...]:
+    """Words of `MIN_KEY` characters in which a digit stands beside a letter, as in any key."""
+    letters = ((codes | np.uint8(32)) - np.uint8(97)) < 26
+    before = letters[np.maximum(digits - 1, 0)]
+    after = letters[np.minimum(digits + 1, len(codes) - 1)]
+    words: list[Window] = []
+    for place in digits[before | after].tolist():
+        if not words or place >= words[-1][1]:
+            words.append(_word(text, place))
+    return tuple(word for word in words if word[1] - word[0] >= MIN_KEY)
+
+
+_BREAK = re.compile(r"[^A-Za-z0-9+/=_.\-:\"']")
+
+
+def _word(text: str, place: int) -> Window:
+    """The stretch without white space or brackets around a place."""
+    start = place
+    while start and not _BREAK.match(text, start - 1):
+        start -= 1
+    end = _BREAK.search(text, place)
+    return start, end.start() if end else len(text)
+
+
+def _matches(text: str, kind: PiiType, hints: Hints) -> Iterator[Span]:
     match kind:
+        case "key":
+            return _keys(text, hints.words)
         case "email":
-            if "@" in text:
-                yield from _spans(_EMAIL, text, kind)
+            return _emails(text)
         case "ip":
-            if _NUMERIC.search(text):
-                yield from (s for s in _spans(_IPV4, text, kind) if _is_ip(text[s.start : s.end]))
-            if ":" in text:
-                yield from (s for s in _spans(_IPV6, text, kind) if _is_ip(text[s.start : s.end]))
+            return _addresses(text, hints.numbers)
+        case "iban":
+            return _numbers(text, hints.numbers, patterns.IBAN, kind, _is_iban)
+        case "cn_id":
+            return _numbers(text, hints.numbers, patterns.CHINESE_ID, kind, _is_chinese_id)
         case "card":
-            if _NUMERIC.search(text):
-                yield from (s for s in _spans(_CARD, text, kind) if _is_card(text[s.start : s.end]))
+            return _numbers(text, hints.numbers, patterns.CARD, kind, _is_card)
+        case "ssn":
+            return _numbers(text, hints.numbers, patterns.SSN, kind, _is_ssn)
         case "phone":
-            if _NUMERIC.search(text):
-                yield from (
-                    s for s in _spans(_PHONE, text, kind) if _is_phone(text[s.start : s.end])
-                )
+            return _phones(text, hints.numbers)
+        case _:
+            assert_never(kind)
 
 
-def _spans(pattern: re.Pattern[str], text: str, kind: PiiType) -> Iterator[Span]:
-    return (Span(found.start(), found.end(), kind) for found in pattern.finditer(text))
+Check = Callable[[str, int, int], bool]  # whether characters [start, end) of a text are of the type
 
 
-def _is_ip(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
+def _numbers(
+    text: str, windows: Sequence[Window], pattern: re.Pattern[str], kind: PiiType, check: Check
+) -> Iterator[Span]:
+    for start, end in windows:
+        for found in pattern.finditer(text, start, end):
+            if check(text, found.start(), found.end()):
+                yield Span(found.start(), found.end(), kind)
+
+
+def _emails(text: str) -> Iterator[Span]:
+    before, after = patterns.EMAIL_REACH
+    end, at = 0, text.find("@")
+    while at >= 0:
+        found = patterns.EMAIL.search(text, max(end, at - before), at + after)
+        if found and found.start() < at:
+            yield Span(found.start(), found.end(), "email")
+            end = found.end()
+        at = text.find("@", max(at + 1, end))
+
+
+def _addresses(text: str, windows: Sequence[Window]) -> Iterator[Span]:
+    yield from _numbers(text, windows, patterns.IPV4, "ip", _is_ipv4)
+    end = 0
+    for hint in patterns.IPV6_HINT.finditer(text):
+        if hint.start() >= end:
+            end = hint.end() + REACH
+            window = max(hint.start() - REACH, 0), end
+            yield from _numbers(text, [window], patterns.IPV6, "ip", _is_address)
+
+
+def _phones(text: str, windows: Sequence[Window]) -> Iterator[Span]:
+    found = list(_numbers(text, windows, patterns.PHONE, "phone", _is_phone))
+    taken = [span.start for span in found]
+    yield from found
+    for span in _numbers(text, windows, patterns.GROUPED, "phone", _is_cued_phone):
+        if not _overlaps(span, found, taken):
+            yield span
+
+
+def _keys(text: str, words: Sequence[Window]) -> Iterator[Span]:
+    found: list[Span] = []
+    if patterns.PRIVATE_KEY_MARK in text:
+        found += [Span(*hit.span(), "key") for hit in patterns.PRIVATE_KEY.finditer(text)]
+    if any(mark in text for mark in patterns.AWS_MARKS):
+        found += [Span(*hit.span(), "key") for hit in patterns.AWS.finditer(text)]
+    for start, end in words:
+        found += [Span(*hit.span(), "key") for hit in patterns.KEYS.finditer(text, start, end)]
+        found += _assigned(text, start, end)
+    end = 0
+    for span in sorted(found, key=lambda span: (span.start, -span.end)):
+        if span.start >= end:
+            yield span
+            end = span.end
+
+
+def _assigned(text: str, start: int, end: int) -> list[Span]:
+    """Random-looking values that a name like `api_key` or `token` is given."""
+    spans = []
+    for hit in patterns.ASSIGNED.finditer(text, max(0, start - CUE), end):
+        cued = patterns.KEY_CUE.search(text, max(0, hit.start() - CUE), hit.start())
+        if cued and checks.random_looking(hit[1]):
+            spans.append(Span(*hit.span(1), "key"))
+    return spans
+
+
+def _is_ipv4(text: str, start: int, end: int) -> bool:
+    named = patterns.VERSION.search(text, max(0, start - CUE), start)
+    return not named and checks.ip_address(text[start:end])
+
+
+def _is_address(text: str, start: int, end: int) -> bool:
+    return checks.ip_address(text[start:end])
+
+
+def _is_iban(text: str, start: int, end: int) -> bool:
+    return checks.iban(text[start:end].replace(" ", "").replace("-", ""))
+
+
+def _is_chinese_id(text: str, start: int, end: int) -> bool:
+    return checks.chinese_id(text[start:end])
+
+
+def _is_card(text: str, start: int, end: int) -> bool:
+    digits = text[start:end].replace(" ", "").replace("-", "")
+    issued = 12 <= len(digits) <= 19 and bool(patterns.ISSUERS.match(digits))
+    return issued and checks.luhn(digits)
+
+
+def _is_ssn(text: str, start: int, end: int) -> bool:
+    """With hyphens by itself; with spaces or nothing only where `SSN` stands before it."""
+    digits = text[start:end].replace(" ", "").replace("-", "")
+    hyphens = text.count("-", start, end) == 2
+    cued = hyphens or patterns.SSN_CUE.search(text, max(0, start - CUE), start)
+    return bool(cued) and checks.social_security(digits)
+
+
+def _is_phone(text: str, start: int, end: int) -> bool:
+    digits = sum(char.isdigit() for char in text[start:end].partition("x")[0])
+    return MIN_PHONE_DIGITS <= digits <= MAX_PHONE_DIGITS
+
+
+def _is_cued_phone(text: str, start: int, end: int) -> bool:
+    if patterns.DATE.match(text, start):
         return False
-    return True
-
-
-def _is_card(value: str) -> bool:
-    digits = value.replace(" ", "").replace("-", "")
-    return 12 <= len(digits) <= 19 and bool(_ISSUERS.match(digits)) and luhn(digits)
-
-
-def _is_phone(value: str) -> bool:
-    digits = sum(char.isdigit() for char in value.partition("x")[0])
-    return _MIN_PHONE_DIGITS <= digits <= _MAX_PHONE_DIGITS
-
-
-def luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit of the others (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
+    if patterns.PHONE_CUE.search(text, max(0, start - CUE), start):
+        return True
+    return bool(patterns.PHONE_CUE_AFTER.match(text, end)) and text[start:end].count(" ") > 0

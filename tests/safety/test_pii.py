@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.safety.pii import find, luhn, mask
+from pipelines.safety.checks import luhn
+from pipelines.safety.pii import find, mask
 
 
 @pytest.mark.parametrize(
