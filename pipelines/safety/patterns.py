@@ -10,6 +10,7 @@ EMAIL = re.compile(
     r"[A-Za-z]{2,24}(?![\w-])",
     re.ASCII,
 )
+EMAIL_AT = re.compile(r"[\w.+-]@[A-Za-z0-9]", re.ASCII)
 EMAIL_REACH = (65, 320)  # RFC 5321: 64 octets before the @, 255 after it
 
 IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])", re.ASCII)
@@ -70,7 +71,6 @@ KEYS = re.compile(
     re.VERBOSE,
 )
 AWS = re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])")
-AWS_MARKS = ("AKIA", "ASIA")
 PRIVATE_KEY_MARK = "PRIVATE KEY-----"
 PRIVATE_KEY = re.compile(  # a block without its end is masked as far as its base64 goes
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[A-Za-z0-9+/=,:\- \t\r\n\\]{0,20000}?"
