@@ -46,7 +46,7 @@ def build(settings: Settings) -> Workflow:
         return Files(paths=(path,), text=settings.review_field, label=settings.label_field)
 
     # Reviews are short phrases, which rules made for web pages would drop.
-    plain = {"rules": "none", "languages": (), "near_duplicates": None}
+    plain = {"rules": (), "languages": (), "near_duplicates": None}
     prose = flow.add(
         "prose",
         CorpusConfig(sources=(Files(paths=(settings.text,)), labelled(settings.reviews)), **plain),

@@ -1,11 +1,12 @@
 """Settings of the corpus stage: which raw text, and what is done to it."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
+from pipelines.corpus.rules.sets import RuleSet
 from pipelines.corpus.sources import Source
 from pipelines.safety.pii import PiiType
 
@@ -26,11 +27,12 @@ class CorpusConfig(StageConfig):
     makes: ClassVar[str] = "Corpus"
 
     sources: tuple[Source, ...] = Field(min_length=1, description="where the raw text comes from")
-    rules: Literal["gopher@paper", "none"] = Field(
-        default="gopher@paper", description="versioned quality rule set"
+    rules: tuple[RuleSet, ...] = Field(
+        default=("gopher@paper",),
+        description="quality rule sets, in order; c4 and refinedweb also drop lines; empty: none",
     )
     min_words: int = Field(
-        default=50, ge=1, description="fewest words a document in gopher@paper, whose own is 50"
+        default=50, ge=1, description="fewest words a document in the Gopher sets, whose own is 50"
     )
     languages: tuple[str, ...] = Field(
         default=("en",), description="ISO 639-1 codes kept; empty keeps all"
@@ -52,8 +54,9 @@ class CorpusConfig(StageConfig):
 
     @model_validator(mode="after")
     def _words_are_a_rule(self) -> Self:
-        if self.rules == "none" and "min_words" in self.model_fields_set:
-            raise ValueError("min_words is a setting of gopher@paper, and rules is none")
+        gopher = any(name.startswith("gopher") for name in self.rules)
+        if not gopher and "min_words" in self.model_fields_set:
+            raise ValueError("min_words is a setting of the Gopher sets, and rules names none")
         return self
 
     def raw_digests(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.language import detect
 from pipelines.corpus.readers import Document, Quarantined
+from pipelines.corpus.rules.measure import Failure
 from pipelines.corpus.rules.sets import judge
 from pipelines.safety.pii import mask
 
@@ -39,7 +40,10 @@ def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row
     language, score = detect(text)
     if score < config.min_language_score:
         language = "und"
-    failure = _failure(config, text, language, score)
+    failure = _excluded(config, text, language, score)
+    if failure is None:
+        verdict = judge(text, config.rules, config.min_words)
+        text, failure = verdict.text, _broken(verdict.failure)
     text, masked = mask(text, config.mask)
     row: Row = {"text": text, "label": document.label, "language": language, "before": before}
     if failure:
@@ -60,19 +64,22 @@ def _sampled(document: Document) -> str | None:
     return mask(document.text)[0][:SAMPLE_CHARS]
 
 
-def _failure(config: CorpusConfig, text: str, language: str, score: float) -> Row | None:
-    """Why a text is left out: reason, rule, value and threshold."""
+def _excluded(config: CorpusConfig, text: str, language: str, score: float) -> Row | None:
+    """Why a text is left out before any rule looks at it: reason, rule, value and threshold."""
     if not text:
         return {"reason": "empty", "rule": "words", "value": 0.0, "threshold": 1.0}
     if config.languages and language not in config.languages:
         least = config.min_language_score
         return {"reason": "language", "rule": language, "value": score, "threshold": least}
-    if config.rules == "none":
-        return None
-    if failed := judge(text, [config.rules], config.min_words).failure:
-        found = dict(vars(failed))
-        return {"reason": found.pop("rule_set")} | found
     return None
+
+
+def _broken(failure: Failure | None) -> Row | None:
+    """The rule that a text breaks, in the columns of a row."""
+    if failure is None:
+        return None
+    facts = dict(vars(failure))
+    return {"reason": facts.pop("rule_set")} | facts
 
 
 def split(text: str, holdout: float) -> str:

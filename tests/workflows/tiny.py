@@ -34,7 +34,7 @@ def build(settings: Settings) -> Workflow:
     source = PythonDocs(packages=settings.packages, max_files=40)
     docs = flow.add(
         "docs",
-        CorpusConfig(sources=(source,), rules="none", holdout=0.2, shard_docs=200),
+        CorpusConfig(sources=(source,), rules=(), holdout=0.2, shard_docs=200),
     )
     vocab = flow.add("vocab", TokenizerConfig(corpus=docs, vocab_size=600, max_length=64))
     tokens = flow.add("tokens", TokensConfig(corpus=docs, tokenizer=vocab, length=32))
