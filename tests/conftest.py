@@ -1,5 +1,6 @@
 """Fixtures that several chapters' tests share: a local Ray, hand-made artifacts, real data."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,6 +38,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set RAYLINE_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """`s3://rayline` on a real S3 server (moto) that the standard variables point to."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        boto3.client("s3").create_bucket(Bucket="rayline")
+        yield "s3://rayline"
+    server.stop()
 
 
 @pytest.fixture(scope="module")
