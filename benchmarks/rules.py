@@ -170,8 +170,8 @@ def report(slices: list[Slice], options: argparse.Namespace) -> str:
         f"| {name} | {statistics.median(found):.2f} | {min(found):.2f} | {max(found):.2f} |"
         for name, found in (("ours", mine), ("datatrove", theirs), ("ratio", ratios))
     )
-    shown = "\n".join(
-        f"- {file} `{text[:40]!r}`: {one[0]}, datatrove {other[0]}"
+    shown = "".join(
+        f"\n- {file} `{text[:40]!r}`: {one[0]}, datatrove {other[0]}"
         for file, text, one, other in differ
     )
     return f"""# Rule sets: the FineWeb chain, ours and datatrove's
@@ -190,18 +190,18 @@ Every round starts with nothing known, so the first look at every word is in the
 text, the faster ours is.
 
 Verdict and edited text are equal for {len(pairs) - len(differ)} of {len(pairs)} documents
-({equal:.2f} %). {"Those that differ:" if differ else "None differs."}
+({equal:.2f} %).
 {shown}
 
 | file | documents | kept |
 |---|---:|---:|
 {chr(10).join(f"| {file} | {number} | {kept[file]} |" for file, number in sorted(files.items()))}
 
-Where a text fails several rules, ours names the cheapest:
+Where a text fails several rules, ours names the cheapest. The twelve most frequent pairs:
 
 | ours | datatrove | documents |
 |---|---|---:|
-{chr(10).join(f"| {one} | {other} | {number} |" for (one, other), number in named.most_common())}
+{chr(10).join(f"| {one} | {other} | {number} |" for (one, other), number in named.most_common(12))}
 """
 
 

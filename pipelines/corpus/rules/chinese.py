@@ -44,8 +44,8 @@ _BOILERPLATE = re.compile("|".join(BOILERPLATE.split()))
 _SPACE = re.compile(r"\s+")
 
 
-def shapes(text: str) -> Iterator[Measure]:
-    """The measures of `zh` without its n-grams, cheap ones first."""
+def measures(text: str) -> Iterator[Measure]:
+    """The measures of `zh`, lazily, cheap ones first."""
     chinese = _HAN.findall(text)
     yield "chinese_chars", len(chinese), MIN_CHARS, float("inf")
     others = len(_OTHER_WORD.findall(text))
@@ -58,6 +58,7 @@ def shapes(text: str) -> Iterator[Measure]:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     share = duplicates(lines)[1] / sum(map(len, lines))
     yield "duplicate_line_chars", share, 0, MAX_DUPLICATE_LINE_CHARS
+    yield from ngrams(text)
 
 
 def ngrams(text: str) -> Iterator[Measure]:

@@ -36,7 +36,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def paper(text: str, words: list[str], min_words: int) -> Iterator[Measure]:
-    """`gopher@paper` without its n-grams, lazily, so that a text that fails early costs little."""
+    """The measures of `gopher@paper`, lazily, so that a text that fails early costs little."""
     count = len(words)
     yield "words", count, max(1, min_words), MAX_WORDS
     yield "word_length", sum(map(len, words)) / count, *WORD_LENGTH
@@ -51,6 +51,7 @@ def paper(text: str, words: list[str], min_words: int) -> Iterator[Measure]:
     paragraphs = [part.strip() for part in _paragraphs(text) if part.strip()]
     yield from _repetition(lines, sum(map(len, lines)), "line")
     yield from _repetition(paragraphs, sum(map(len, paragraphs)), "paragraph")
+    yield from paper_ngrams(words)
 
 
 def paper_ngrams(words: list[str]) -> Iterator[Measure]:
@@ -67,21 +68,23 @@ def paper_ngrams(words: list[str]) -> Iterator[Measure]:
             yield f"duplicate_{found.n}gram_chars", share, 0, MAX_DUPLICATE_NGRAMS[found.n]
 
 
+def fineweb(text: str, words: Words, min_words: int) -> Iterator[Measure]:
+    """The measures of `gopher@fineweb`, lazily: lines, then words, then n-grams."""
+    yield from fineweb_lines(text)
+    yield "words", words.words, max(1, min_words), MAX_WORDS
+    yield "word_length", words.letters / words.words, *WORD_LENGTH
+    yield from _marks(text, words.count)
+    yield "alphabetic_words", words.alphabetic / words.count, MIN_ALPHABETIC, 1
+    yield "stop_words", words.stop_words, MIN_STOP_WORDS, math.inf
+    yield from fineweb_ngrams(text, words)
+
+
 def fineweb_lines(text: str) -> Iterator[Measure]:
     """The line rules of `gopher@fineweb`."""
     yield "words", int(bool(text.strip())), 1, math.inf  # an empty text has no shares
     yield from _repetition(_lines(text), len(text), "line")
     yield from _repetition(_paragraphs(text.strip()), len(text), "paragraph")
     yield from _line_shapes([line.strip() for line in text.splitlines()])
-
-
-def fineweb(text: str, words: Words, min_words: int) -> Iterator[Measure]:
-    """The word rules of `gopher@fineweb`."""
-    yield "words", words.words, max(1, min_words), MAX_WORDS
-    yield "word_length", words.letters / words.words, *WORD_LENGTH
-    yield from _marks(text, words.count)
-    yield "alphabetic_words", words.alphabetic / words.count, MIN_ALPHABETIC, 1
-    yield "stop_words", words.stop_words, MIN_STOP_WORDS, math.inf
 
 
 def fineweb_ngrams(text: str, words: Words) -> Iterator[Measure]:

@@ -43,8 +43,8 @@ class _Text:
 def judge(text: str, sets: Sequence[RuleSet], min_words: int = 50) -> Verdict:
     """Whether the sets keep a text; `c4` and `refinedweb` edit it for those after them.
 
-    Rules of lines, which cost least, are tried first, those of English words next, of n-grams last:
-    that changes which of several failing rules is named, never which texts are kept.
+    The failure is of the first set in order that rejects the text; within a set rules that cost
+    less are tried first, which changes the rule that is named, never which texts are kept.
 
     Args:
         text: cleaned.
@@ -52,55 +52,36 @@ def judge(text: str, sets: Sequence[RuleSet], min_words: int = 50) -> Verdict:
         min_words: fewest words in the Gopher sets; 50 in the paper.
     """
     now = _Text(text)
-    late: list[tuple[RuleSet, _Text]] = []
     for name in sets:
-        found = _lines(name, now, min_words)
+        found = _judged(name, now, min_words)
         if isinstance(found, Failure):
             return Verdict(text, found)
-        late.append((name, now))
         now = now if found == now.text else _Text(found)
-    for rules in (_words, _ngrams):
-        for name, seen in late:
-            if failure := first_failure(name, rules(name, seen, min_words)):
-                return Verdict(text, failure)
     return Verdict(now.text, None)
 
 
-def _lines(name: RuleSet, now: _Text, min_words: int) -> str | Failure:
-    """The text as the set edits it, or what fails, by the rules that cost least."""
+def _judged(name: RuleSet, now: _Text, min_words: int) -> str | Failure:
+    """The text as the set edits it, or what fails."""
     match name:
-        case "gopher@paper":
-            return first_failure(name, gopher.paper(now.text, now.split, min_words)) or now.text
-        case "gopher@fineweb":
-            return first_failure(name, gopher.fineweb_lines(now.text)) or now.text
         case "c4":
             return lines.c4(now.text)
-        case "fineweb":
-            return first_failure(name, fineweb(now.text, now.words)) or now.text
         case "refinedweb":
             return lines.refinedweb(now.text, now.split)
-        case "zh":
-            return first_failure(name, chinese.shapes(now.text)) or now.text
         case _:
-            assert_never(name)
+            return first_failure(name, _measures(name, now, min_words)) or now.text
 
 
-def _words(name: RuleSet, seen: _Text, min_words: int) -> Iterable[Measure]:
-    """Rules for which English words are cut."""
-    if name == "gopher@fineweb":
-        return gopher.fineweb(seen.text, seen.words, min_words)
-    return ()
-
-
-def _ngrams(name: RuleSet, seen: _Text, min_words: int) -> Iterable[Measure]:  # noqa: ARG001
+def _measures(name: RuleSet, now: _Text, min_words: int) -> Iterable[Measure]:
     match name:
         case "gopher@paper":
-            return gopher.paper_ngrams(seen.split)
+            return gopher.paper(now.text, now.split, min_words)
         case "gopher@fineweb":
-            return gopher.fineweb_ngrams(seen.text, seen.words)
+            return gopher.fineweb(now.text, now.words, min_words)
+        case "fineweb":
+            return fineweb(now.text, now.words)
         case "zh":
-            return chinese.ngrams(seen.text)
-        case "c4" | "fineweb" | "refinedweb":
-            return ()
+            return chinese.measures(now.text)
+        case "c4" | "refinedweb":
+            raise AssertionError(name)  # they drop lines: no plain measures
         case _:
             assert_never(name)

@@ -25,7 +25,7 @@ def failed(rule, value, threshold):
 
 
 def measures(text):
-    return {rule: value for rule, value, *_ in (*chinese.shapes(text), *chinese.ngrams(text))}
+    return {rule: value for rule, value, *_ in chinese.measures(text)}
 
 
 def test_prose_and_a_poem_in_traditional_characters_pass():
