@@ -1,10 +1,16 @@
 """The columns of a Corpus's files, and tables of them -> Parquet bytes that repeat exactly."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP = 1000  # rows; fixed, because it shapes the bytes
-WORK = ".work/read"  # the folder of the parts between the two passes
+Row = dict[str, Any]
+
+ROW_GROUP, CHARS = 1000, 1 << 25  # of a row group; fixed, because they shape the bytes
+WORK, NAMED, KEYED, DECIDED = ".work/read", ".work/names", ".work/keys", ".work/merged"
+"""Folders of the parts between the two passes: records, their ids, their keys, what repeats."""
 
 DATA = pa.schema(
     {
@@ -28,12 +34,15 @@ REJECTED = pa.schema(
         "threshold": pa.float64(),
         "into": pa.string(),
         "jaccard": pa.float64(),
+        "shared": pa.int64(),
         "language": pa.string(),
         "text": pa.string(),
     }
 )
 """`rejected/`: documents left out. `reason` is `empty`, `language`, the name of the rule set,
-`merged:exact` or `merged:near`; `into` is the id of the document that stays for a merged one."""
+`merged:exact`, `merged:near`, `repeated:paragraphs` or `repeated:lines`. For a merged one `into` is
+the id of the document that stays, `jaccard` and `shared` the evidence: the part and the number of
+their word n-grams that are in both."""
 
 QUARANTINE = pa.schema(
     {"source": pa.string(), "row": pa.int64(), "offset": pa.int64(), "reason": pa.string()}
@@ -55,22 +64,28 @@ WORKING = pa.schema(
         "value": pa.float64(),
         "threshold": pa.float64(),
         "masked": pa.string(),  # JSON: personal data replaced, by type
-        "fingerprint": pa.binary(16),
-        "bands": pa.list_(pa.uint64()),
     }
 )
 """Every record read, between the two passes; never committed."""
 
+NAMES = pa.schema({"source": pa.string(), "row": pa.int64()})
+"""The id of every record read, by its row in the part; never committed."""
+
+KEYS = pa.schema(
+    {"index": pa.int64(), "fingerprint": pa.binary(16), "bands": pa.list_(pa.uint64())}
+)
+"""What the duplicates of each candidate are found by, and its row in the part; never committed."""
+
 MERGED = pa.schema(
     {
-        "part": pa.int64(),
         "index": pa.int64(),
-        "into": pa.string(),
+        "kept": pa.int64(),  # part << 32 | row in the part
         "jaccard": pa.float64(),
+        "shared": pa.int64(),
         "exact": pa.bool_(),
     }
 )
-"""Which rows of the working parts repeat which document; never committed."""
+"""Which rows of a part repeat which document; never committed."""
 
 
 def part(folder: str, number: int) -> str:
@@ -78,14 +93,57 @@ def part(folder: str, number: int) -> str:
     return f"{folder}/part-{number:05d}.parquet"
 
 
-def parquet(rows: list[dict[str, object]], schema: pa.Schema) -> bytes:
+class Writer:
+    """Rows, one at a time -> a Parquet file's bytes that repeat exactly.
+
+    Holds the file and the rows of one group: at most `ROW_GROUP`, of some `CHARS` characters.
+    """
+
+    def __init__(self, columns: pa.Schema) -> None:
+        self._columns, self._sink = columns, pa.BufferOutputStream()
+        self._file = pq.ParquetWriter(self._sink, columns, compression="zstd", compression_level=3)
+        self._rows: list[Row] = []
+        self._chars = 0
+
+    def add(self, row: Row) -> None:
+        """One more row."""
+        self._rows.append({name: row.get(name) for name in self._columns.names})
+        self._chars += len(str(row.get("text") or ""))
+        if len(self._rows) == ROW_GROUP or self._chars > CHARS:
+            self._flush()
+
+    def done(self) -> bytes:
+        """The file; nothing may be added after."""
+        if self._rows:
+            self._flush()
+        self._file.close()
+        return bytes(self._sink.getvalue())
+
+    def _flush(self) -> None:
+        self._file.write_table(pa.Table.from_pylist(self._rows, self._columns))
+        self._rows, self._chars = [], 0
+
+
+def parquet(rows: list[Row], columns: pa.Schema) -> bytes:
     """A Parquet file of rows."""
-    sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(rows, schema)
-    pq.write_table(table, sink, row_group_size=ROW_GROUP, compression="zstd", compression_level=3)
-    return bytes(sink.getvalue())
+    writer = Writer(columns)
+    for row in rows:
+        writer.add(row)
+    return writer.done()
 
 
 def read(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """The table in a Parquet file's bytes."""
     return pq.read_table(pa.BufferReader(data), columns=columns, use_threads=False)
+
+
+def rows(data: bytes, columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows in a Parquet file's bytes, a group at a time."""
+    file = pq.ParquetFile(pa.BufferReader(data))
+    for group in range(file.num_row_groups):
+        yield from file.read_row_group(group, columns=columns, use_threads=False).to_pylist()
+
+
+def count(data: bytes) -> int:
+    """How many rows a Parquet file's bytes have."""
+    return int(pq.read_metadata(pa.BufferReader(data)).num_rows)

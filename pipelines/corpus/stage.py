@@ -1,29 +1,31 @@
 """Raw files -> Corpus, on Ray Data.
 
 Two passes over the text, each one task a part. The first reads, cleans, judges, masks and hashes;
-between them duplicates are found from the hashes alone (the text of candidate pairs is looked at
-again to verify them); the second writes what stays, what was left out and why. A part depends on
-the settings and the files alone, and one that is written already is skipped, so neither the number
+between them duplicates are found from the hashes, and the texts of pairs alone are looked at again
+to verify them; the second writes what stays, what was left out and why. A part depends on the
+settings and the files alone, and one that is written already is skipped, so neither the number
 of CPUs nor a kill changes a byte.
 """
 
 import json
 import time
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.cluster import spread
+from pipelines.core.errors import DataError
 from pipelines.core.workflow import Outcome, Step
-from pipelines.corpus import dedup, readers, schema
-from pipelines.corpus.config import CorpusConfig, NearDuplicates
+from pipelines.corpus import dedup, duplicates, passages, readers, schema
+from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.page import page
+from pipelines.corpus.passages import Passages
 from pipelines.corpus.readers import Slice, slices
 from pipelines.corpus.refine import refined, split
 from pipelines.corpus.report import counts, samples, summary
@@ -31,37 +33,42 @@ from pipelines.corpus.sources import RawFile, expand
 
 Row = dict[str, Any]
 Cut = tuple[int, int, int, bool]  # a slice without its file: row, rows, offset, last
-Chosen = tuple[int, NDArray[np.int64], NDArray[np.int64]]  # a part; rows of it; their positions
-SLICES, MERGED = ".work/slices.json", ".work/merged.parquet"
+SLICES = ".work/slices.json"
+ROWS = 0xFFFFFFFF  # of a document's number: its row in the part
+FOLDERS = {"candidate": "data", "rejected": "rejected", "quarantined": "quarantine"}
+NAMES_HELD = 64  # parts whose ids a task holds, some 0.5 MB each
+ALARM, ALARM_LEAST = 0.5, 100  # share of a source's documents that are near-duplicates; documents
 
 
 def make(config: CorpusConfig, step: Step) -> Outcome:
     """The corpus: `data/`, `rejected/`, `quarantine/` and `report.json`.
 
     Raises:
-        DataError: nothing is kept, or a document is unaccounted for.
+        DataError: nothing is kept, a document is unaccounted for, or most of a source would go as
+            near-duplicates.
     """
     clock = time.perf_counter()
     parts = _parts(expand(config.sources), config.shard_docs, step.out)
     count = len(parts)
     _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
-    if not step.out.exists(MERGED):
-        merges = _merges(config, step.out, count)
-        step.out.write(MERGED, schema.parquet(merges, schema.MERGED))
-    _pass(partial(_second_pass, config, step.out), count, step, count)
+    _find_duplicates(config, step.out, count)
+    _find_passages(config, step.out, count)
+    dropped = _pass(partial(_second_pass, config, step.out), count, step, count)
     report = summary(step.out)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     step.out.write("report.html", page(step.name, report, samples(step.out)).encode())
     rate = report["read"] / (time.perf_counter() - clock)
-    return Outcome(counts=counts(report), measured={"documents_per_s": rate})
+    found = counts(report) | ({"passages_dropped": dropped} if _passages(config) else {})
+    return Outcome(counts=found, measured={"documents_per_s": rate})
 
 
-def _pass(function: Callable[[int], int], count: int, step: Step, done: int) -> None:
-    """Run `function` for every part and report how many documents it saw."""
-    documents = 0
-    for number, seen in enumerate(spread(function, range(count)), done + 1):
-        documents += seen
+def _pass(function: Callable[[int], tuple[int, int]], count: int, step: Step, done: int) -> int:
+    """Run `function` for every part, report how many documents it saw, add up its other figure."""
+    documents = total = 0
+    for number, (seen, figure) in enumerate(spread(function, range(count)), done + 1):
+        documents, total = documents + seen, total + figure
         step.report({"step": number, "steps": 2 * count, "documents": documents})
+    return total
 
 
 def _parts(raws: list[RawFile], rows: int, out: Workspace) -> list[list[Slice]]:
@@ -95,103 +102,188 @@ def _cut(raw: RawFile, rows: int) -> list[Cut]:
     return [(part.row, part.rows, part.offset, part.last) for part in slices(raw, rows)]
 
 
-def _first_pass(config: CorpusConfig, parts: list[list[Slice]], out: Workspace, number: int) -> int:
-    """Read and judge the documents of one part; returns how many there are."""
-    name = schema.part(schema.WORK, number)
-    if out.exists(name):
-        return int(schema.read(out.read(name), ["row"]).num_rows)
-    words = dedup.Words()
-    rows = [
-        refined(config, document, words)
-        for part in parts[number]
-        for document in readers.documents(part)
-    ]
-    out.write(name, schema.parquet(rows, schema.WORKING))
-    return len(rows)
+def _first_pass(
+    config: CorpusConfig, parts: list[list[Slice]], out: Workspace, number: int
+) -> tuple[int, int]:
+    """Read and judge the documents of one part; returns how many there are, and candidates."""
+    if out.exists(schema.part(schema.WORK, number)):
+        return _size(out, schema.NAMED, number), _size(out, schema.KEYED, number)
+    words, candidates, index = dedup.Words(), 0, -1
+    work, names, keys = map(schema.Writer, (schema.WORKING, schema.NAMES, schema.KEYS))
+    records = (record for part in parts[number] for record in readers.documents(part))
+    for index, record in enumerate(records):
+        row = refined(config, record, words)
+        work.add(row)
+        names.add(row)
+        if row["status"] == "candidate":
+            keys.add(row | {"index": index})
+            candidates += 1
+    out.write(schema.part(schema.NAMED, number), names.done())
+    out.write(schema.part(schema.KEYED, number), keys.done())
+    out.write(schema.part(schema.WORK, number), work.done())  # the last: it says all are written
+    return index + 1, candidates
 
 
-def _merges(config: CorpusConfig, out: Workspace, count: int) -> list[Row]:
-    """Rows of `schema.MERGED`: every candidate that repeats one that stays."""
-    columns = ["source", "row", "fingerprint", "bands"]
-    table = pa.concat_tables(_candidates(out, part, columns) for part in range(count))
-    merges: list[dedup.Merge] = []
-    if config.exact_duplicates:
-        merges += dedup.exact_merges(table["fingerprint"].to_pylist())
-    if config.near_duplicates:
-        merges += _near(config.near_duplicates, out, table, {merge.removed for merge in merges})
-    return [
-        {
-            "part": table["part"][merge.removed].as_py(),
-            "index": table["index"][merge.removed].as_py(),
-            "into": f"{table['source'][merge.kept]}:{table['row'][merge.kept]}",
-            "jaccard": merge.jaccard,
-            "exact": merge.exact,
-        }
-        for merge in sorted(merges, key=lambda merge: merge.removed)
-    ]
+def _size(out: Workspace, folder: str, number: int) -> int:
+    return schema.count(out.read(schema.part(folder, number)))
 
 
-def _near(
-    near: NearDuplicates, out: Workspace, table: pa.Table, gone: set[int]
-) -> list[dedup.Merge]:
-    """Near-duplicates among the candidates that are not `gone` already."""
-    left = np.array([place for place in range(table.num_rows) if place not in gone], np.int64)
-    buckets = _matrix(table["bands"], near.bands)
-    positions = left[dedup.candidates(buckets[left])]
-    parts, indexes = (table[name].take(positions).to_numpy() for name in ("part", "index"))
-    items = [
-        (part, indexes[parts == part], positions[parts == part])
-        for part in np.unique(parts).tolist()
-    ]
-    found = spread(partial(_shingled, near.ngram, out), items)
-    shingles = {position: hashes for answer in found for position, hashes in answer}
-    by_position = {position: buckets[position] for position in positions.tolist()}
-    return dedup.near_merges(by_position, shingles, near.threshold)
+def _find_duplicates(config: CorpusConfig, out: Workspace, count: int) -> None:
+    """Write `schema.DECIDED`, a part each: every candidate that repeats one that stays."""
+    if not out.exists(schema.part(schema.DECIDED, count - 1)):
+        keys, near = partial(_keys, out), config.near_duplicates
+        sizes = [_size(out, schema.KEYED, part) for part in range(count)]
+        if config.exact_duplicates:
+            duplicates.find_exact(spread, out, keys, sizes)
+        if near:
+            how = duplicates.Near(near.ngram, near.threshold, near.bands)
+            duplicates.find_near(spread, out, keys, partial(_texts, out), sizes, how)
+        totals = [_size(out, schema.NAMED, part) for part in range(count)]
+        for part, merges in enumerate(duplicates.decide(out, totals)):
+            rows = [vars(merge) | {"index": merge.removed & ROWS} for merge in merges]
+            out.write(schema.part(schema.DECIDED, part), schema.parquet(rows, schema.MERGED))
+    _alarm(config, out, count)
 
 
-def _shingled(ngram: int, out: Workspace, item: Chosen) -> list[tuple[int, dedup.Hashes]]:
-    """The shingles of the texts at some rows of a working part, to verify candidate pairs."""
-    part, indexes, positions = item
-    texts = schema.read(out.read(schema.part(schema.WORK, part)), ["text"])["text"]
-    words = dedup.Words()
-    return [
-        (position, dedup.shingles(texts[index].as_py(), ngram, words))
-        for index, position in zip(indexes.tolist(), positions.tolist(), strict=True)
-    ]
+def _keys(
+    out: Workspace, part: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Rows of a part's candidates, their fingerprints and bucket keys."""
+    table = schema.read(out.read(schema.part(schema.KEYED, part)))
+    prints = np.frombuffer(b"".join(table["fingerprint"].to_pylist()), np.uint64)
+    buckets = np.asarray(pc.list_flatten(table["bands"]).to_numpy(), np.uint64)
+    count = table.num_rows
+    width = len(buckets) // count if count else 1
+    rows = np.asarray(table["index"].to_numpy(), np.int64)
+    return rows, prints.reshape(-1, 2), buckets.reshape(count, width)
 
 
-def _candidates(out: Workspace, part: int, columns: list[str]) -> pa.Table:
-    """The candidates of a working part, with their `part` and their `index` in it."""
-    table = schema.read(out.read(schema.part(schema.WORK, part)), ["status", *columns])
-    index = pa.array(range(table.num_rows), pa.int64())
-    table = table.append_column("index", index)
-    table = table.append_column("part", pa.array([part] * table.num_rows, pa.int64()))
-    return table.filter(pc.equal(table["status"], "candidate"))
+def _texts(out: Workspace, part: int, wanted: list[int]) -> Iterator[tuple[int, str]]:
+    """The texts of some rows of a part."""
+    chosen = set(wanted)
+    for index, row in enumerate(schema.rows(out.read(schema.part(schema.WORK, part)), ["text"])):
+        if index in chosen:
+            yield index, row["text"]
 
 
-def _matrix(lists: pa.ChunkedArray, width: int) -> dedup.Hashes:
-    """Lists of `width` hashes as one array (texts, width)."""
-    return np.asarray(pc.list_flatten(lists).to_numpy(), np.uint64).reshape(-1, width)
+def _alarm(config: CorpusConfig, out: Workspace, count: int) -> None:
+    """Stop if most of a source are near-duplicates: templates look so, and so do real texts.
+
+    Raises:
+        DataError: more than the set share of a source's documents are near-duplicates.
+    """
+    near, allowed = config.near_duplicates, _alarm_share(config)
+    if near is None or allowed is None:
+        return
+    candidates: Counter[str] = Counter()
+    merged: Counter[str] = Counter()
+    for passed, gone in spread(partial(_near_by_source, out), range(count)):
+        candidates.update(passed)
+        merged.update(gone)
+    for source, number in sorted(merged.items()):
+        if candidates[source] >= ALARM_LEAST and number > allowed * candidates[source]:
+            raise DataError(
+                f"{source}: {number} of its {candidates[source]} documents that passed the rules "
+                f"are near-duplicates, more than {allowed:.0%}; texts made from one template look "
+                "so: raise near_duplicates.threshold, lengthen near_duplicates.ngram, or allow a "
+                "larger near_duplicates.alarm"
+            )
 
 
-def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> int:
-    """Write one part's kept, rejected and quarantined records; returns how many there are."""
-    table = schema.read(out.read(schema.part(schema.WORK, part)))
-    merges = schema.read(out.read(MERGED)).filter(pc.field("part") == part).to_pylist()
-    merged = {merge["index"]: merge for merge in merges}
-    kept, rejected, quarantined = [], [], []
-    for index, row in enumerate(table.to_pylist()):
+def _near_by_source(out: Workspace, part: int) -> tuple[Counter[str], Counter[str]]:
+    """Candidates and near-duplicates of each source in a part."""
+    sources = schema.read(out.read(schema.part(schema.NAMED, part)), ["source"])["source"]
+    keyed = schema.read(out.read(schema.part(schema.KEYED, part)), ["index"])["index"]
+    merged = schema.read(out.read(schema.part(schema.DECIDED, part)))
+    near = merged.filter(pc.invert(merged["exact"]))["index"]
+    return Counter(sources.take(keyed).to_pylist()), Counter(sources.take(near).to_pylist())
+
+
+def _alarm_share(config: CorpusConfig) -> float | None:
+    """The share of a source at which near-duplicates stop the step; None never does."""
+    share: float | None = getattr(config.near_duplicates, "alarm", ALARM)
+    return share
+
+
+def _passages(config: CorpusConfig) -> Passages | None:
+    """How repeated paragraphs or lines are dropped; None keeps them."""
+    how: Passages | None = getattr(config, "passages", None)
+    return how
+
+
+def _find_passages(config: CorpusConfig, out: Workspace, count: int) -> None:
+    """Find the passages that an earlier document has, if asked for."""
+    if how := _passages(config):
+        units = list(spread(partial(_count_passages, out, how), range(count)))
+        units = [number for _, number in sorted(units)]
+        passages.find(spread, out, partial(_staying, out), units, how)
+
+
+def _count_passages(out: Workspace, how: Passages, part: int) -> tuple[int, int]:
+    return part, sum(passages.count(text, how) for _, text in _staying(out, part))
+
+
+def _staying(out: Workspace, part: int) -> Iterator[tuple[int, str]]:
+    """Row and text of the documents of a part that passed the rules and deduplication."""
+    merged = schema.read(out.read(schema.part(schema.DECIDED, part)), ["index"])["index"]
+    gone = set(merged.to_pylist())
+    columns = ["status", "text"]
+    for index, row in enumerate(schema.rows(out.read(schema.part(schema.WORK, part)), columns)):
+        if row["status"] == "candidate" and index not in gone:
+            yield index, row["text"]
+
+
+def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> tuple[int, int]:
+    """Write one part's kept, rejected and quarantined records; returns records, passages cut."""
+    merges = _named(out, part)
+    dropped, how = passages.dropped(out, part), _passages(config)
+    files = {"data": schema.DATA, "rejected": schema.REJECTED, "quarantine": schema.QUARANTINE}
+    writers = {folder: schema.Writer(columns) for folder, columns in files.items()}
+    index = -1
+    for index, row in enumerate(schema.rows(out.read(schema.part(schema.WORK, part)))):
         row["id"] = f"{row['source']}:{row['row']}"
-        if row["status"] == "quarantined":
-            quarantined.append(row)
-        elif index in merged:
-            reason = "merged:exact" if merged[index]["exact"] else "merged:near"
-            rejected.append(row | merged[index] | {"reason": reason})
-        elif row["status"] == "rejected":
-            rejected.append(row)
-        else:
-            kept.append(row | {"split": split(row["text"], config.holdout)})
-    out.write(schema.part("data", part), schema.parquet(kept, schema.DATA))
-    out.write(schema.part("rejected", part), schema.parquet(rejected, schema.REJECTED))
-    out.write(schema.part("quarantine", part), schema.parquet(quarantined, schema.QUARANTINE))
-    return int(table.num_rows)
+        if index in merges:
+            row.update(merges[index])
+        elif how and index in dropped:
+            row.update(_cut_passages(row["text"], dropped[index], how))
+        folder = FOLDERS[row["status"]]
+        if folder == "data":
+            row["split"] = split(row["text"], config.holdout)
+        writers[folder].add(row)
+    for folder, writer in writers.items():
+        out.write(schema.part(folder, part), writer.done())
+    return index + 1, sum(map(len, dropped.values()))
+
+
+def _named(out: Workspace, part: int) -> dict[int, Row]:
+    """What a part's merged documents are rejected with, by row; `into` is an id."""
+    names = lru_cache(NAMES_HELD)(partial(_names, out))
+    found = {}
+    for merge in schema.read(out.read(schema.part(schema.DECIDED, part))).to_pylist():
+        kept = merge["kept"]
+        found[merge.pop("index")] = merge | {
+            "status": "rejected",
+            "reason": "merged:exact" if merge["exact"] else "merged:near",
+            "into": names(kept >> 32)[kept & ROWS],
+        }
+    return found
+
+
+def _names(out: Workspace, part: int) -> list[str]:
+    table = schema.read(out.read(schema.part(schema.NAMED, part)))
+    columns = (table[name].to_pylist() for name in ("source", "row"))
+    return [f"{source}:{row}" for source, row in zip(*columns, strict=True)]
+
+
+def _cut_passages(text: str, places: set[int], how: Passages) -> Row:
+    """A text less the passages that an earlier document has, or why too little of it is left."""
+    left = passages.without(text, places, how)
+    if len(left) >= how.min_left:
+        return {"text": left}
+    return {
+        "status": "rejected",
+        "reason": f"repeated:{how.unit}",
+        "rule": "chars",
+        "value": float(len(left)),
+        "threshold": float(how.min_left),
+    }
