@@ -15,7 +15,6 @@ from hashlib import blake2b
 from typing import Literal, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.safety import checks, patterns
 
@@ -30,6 +29,9 @@ REACH = 48  # characters that a number can have before and after its digits: an 
 MIN_KEY = 16  # characters of a word that may hold a key
 CUE = 32  # characters before a value that may say what it is
 
+_CLASSES = bytes(  # 1 for a digit, 2 for a letter
+    1 if chr(code).isdigit() else 2 if chr(code).isalpha() else 0 for code in range(128)
+) + bytes(128)
 _WIDE = "０１２３４５６７８９＠"  # eleven memchr are four times as fast as one regex
 _NARROW = {0xFEE0 + code: code for code in map(ord, "0123456789@+-().")}
 
@@ -121,42 +123,41 @@ def _hints(text: str) -> Hints:
     """Stretches with seven characters of digits near each other, and long words with a digit."""
     if len(text) < MIN_RUN:
         return Hints((), ())
-    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8)  # a byte for a character
-    digits = ((codes - np.uint8(48)) < 10).nonzero()[0]
+    classes = np.frombuffer(text.encode("ascii", "replace").translate(_CLASSES), np.uint8)
+    digits = (classes == 1).nonzero()[0]  # a byte for a character, so these are places in the text
     if not digits.size:
         return Hints((), ())
-    cuts = (digits[1:] - digits[:-1] > MAX_GAP).nonzero()[0]
-    first = digits[np.concatenate(([0], cuts + 1))]
-    last = digits[np.concatenate((cuts, [len(digits) - 1]))]
-    long = last - first >= MIN_RUN - 1
-    numbers = _merged(first[long] - REACH, last[long] + 1 + REACH, len(text))
-    return Hints(numbers, _words(text, codes, digits))
+    edges = np.ones(len(digits) + 1, np.bool_)  # whether a stretch begins, or the last one ends
+    np.greater(digits[1:] - digits[:-1], MAX_GAP, out=edges[1:-1])
+    first, last = digits[edges[:-1]], digits[edges[1:]]
+    long = (last - first >= MIN_RUN - 1).nonzero()[0]
+    numbers = _merged(first[long].tolist(), last[long].tolist(), len(text)) if long.size else ()
+    beside = (classes.take(digits - 1, mode="clip") | classes.take(digits + 1, mode="clip")) & 2
+    mixed = beside.nonzero()[0]
+    return Hints(numbers, _words(text, digits[mixed].tolist()) if mixed.size else ())
 
 
-def _merged(starts: NDArray[np.intp], ends: NDArray[np.intp], size: int) -> tuple[Window, ...]:
-    """The windows, with those that touch made one."""
+def _merged(firsts: list[int], lasts: list[int], size: int) -> tuple[Window, ...]:
+    """What is within reach of stretches of digits, with windows that touch made one."""
     merged: list[Window] = []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    for first, last in zip(firsts, lasts, strict=True):
+        start, end = max(first - REACH, 0), min(last + 1 + REACH, size)
         if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], min(end, size))
-        else:
-            merged.append((max(start, 0), min(end, size)))
+            start, _ = merged.pop()
+        merged.append((start, end))
     return tuple(merged)
 
 
-def _words(text: str, codes: NDArray[np.uint8], digits: NDArray[np.intp]) -> tuple[Window, ...]:
-    """Words of `MIN_KEY` characters in which a digit stands beside a letter, as in any key."""
-    before = _letters(codes[np.maximum(digits - 1, 0)])
-    after = _letters(codes[np.minimum(digits + 1, len(codes) - 1)])
+def _words(text: str, places: list[int]) -> tuple[Window, ...]:
+    """Words of `MIN_KEY` characters around digits that stand beside a letter, as in any key."""
     words: list[Window] = []
-    for place in digits[before | after].tolist():
-        if not words or place >= words[-1][1]:
-            words.append(_word(text, place))
-    return tuple(word for word in words if word[1] - word[0] >= MIN_KEY)
-
-
-def _letters(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return ((codes | np.uint8(32)) - np.uint8(97)) < 26
+    end = 0
+    for place in places:
+        if place >= end:
+            start, end = _word(text, place)
+            if end - start >= MIN_KEY:
+                words.append((start, end))
+    return tuple(words)
 
 
 _BREAK = re.compile(r"[^A-Za-z0-9+/=_.\-:\"']")
