@@ -33,6 +33,7 @@ _CLASSES = bytes(  # 1 for a digit, 2 for a letter
     1 if chr(code).isdigit() else 2 if chr(code).isalpha() else 0 for code in range(128)
 ) + bytes(128)
 _WIDE = "０１２３４５６７８９＠"  # eleven memchr are four times as fast as one regex
+_WIDE_SIGNS = re.compile("[０-９＠＋－（）．]+")
 _NARROW = {0xFEE0 + code: code for code in map(ord, "0123456789@+-().")}
 
 
@@ -59,7 +60,7 @@ class Hints:
 def find(text: str, types: Sequence[PiiType] = TYPES) -> list[Span]:
     """The personal data of `types` in a text, in order, not overlapping."""
     if not text.isascii() and any(map(text.__contains__, _WIDE)):
-        text = text.translate(_NARROW)  # one character for one, so that spans stay true
+        text = _WIDE_SIGNS.sub(_narrow, text)  # one character for one, so that spans stay true
     hints = _hints(text)
     chosen: list[Span] = []
     for kind in TYPES:
@@ -111,6 +112,10 @@ def hashes(text: str, spans: Sequence[Span], salt: bytes) -> list[tuple[PiiType,
         digest = blake2b(f"{span.type}:{value}".encode(), key=salt[:64], digest_size=8)
         found.append((span.type, digest.hexdigest()))
     return found
+
+
+def _narrow(found: re.Match[str]) -> str:
+    return found[0].translate(_NARROW)
 
 
 def _overlaps(span: Span, chosen: list[Span], starts: list[int]) -> bool:
