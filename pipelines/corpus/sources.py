@@ -23,31 +23,92 @@ from pipelines.core.errors import DataError
 from pipelines.corpus import python_docs
 
 CHUNK = 1 << 20  # bytes read at a time when hashing
-Format = Literal["jsonl", "parquet", "text", "python"]
+Format = Literal["jsonl", "parquet", "csv", "text", "html", "warc", "code", "python"]
 
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
     ".jsonl.zst": "jsonl",
     ".parquet": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
     ".txt": "text",
     ".md": "text",
     ".rst": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".warc": "warc",
+    ".warc.gz": "warc",
+    ".wet": "warc",
+    ".wet.gz": "warc",
 }
+# Folders of code that others wrote or a program made: github-linguist's vendor.yml, the plain ones.
+VENDORED = frozenset(
+    (
+        "node_modules",
+        "bower_components",
+        "vendor",
+        "third_party",
+        "site-packages",
+        "dist",
+        "build",
+        "venv",
+        "__pycache__",
+    )
+)
 
 
 class Files(Config):
-    """Raw files: JSON lines (.gz, .zst), Parquet or text, at paths or `hf://`, `s3://` URIs."""
+    """Raw files at paths or `hf://`, `s3://`, `gs://` URIs.
+
+    JSON lines (.gz, .zst), Parquet, CSV (.gz), text, Markdown, HTML, WARC and WET (.gz).
+    """
 
     kind: Literal["files"] = "files"
     paths: tuple[str, ...] = Location(
         description="files, folders or glob patterns; only their names and contents are identity"
     )
-    format: Literal["auto", "jsonl", "parquet", "text"] = Field(
+    format: Literal["auto", "jsonl", "parquet", "csv", "text", "html", "warc"] = Field(
         default="auto", description="auto goes by the file name's suffix"
     )
     text: str = Field(default="text", description="field that holds the text")
     label: str | None = Field(default=None, description="field that holds the class label, if any")
+
+
+class Code(Config):
+    """Source code: each file a document, named by its path below the folder, labelled by suffix."""
+
+    kind: Literal["code"] = "code"
+    paths: tuple[str, ...] = Location(
+        description="folders or glob patterns; only their names and contents are identity"
+    )
+    suffixes: tuple[str, ...] = Field(
+        default=(
+            ".py",
+            ".js",
+            ".ts",
+            ".java",
+            ".c",
+            ".h",
+            ".cc",
+            ".cpp",
+            ".hpp",
+            ".go",
+            ".rs",
+            ".rb",
+            ".php",
+            ".sh",
+            ".sql",
+            ".cs",
+            ".scala",
+            ".kt",
+            ".swift",
+        ),
+        min_length=1,
+        description="of the files read; folders of vendored code are left out",
+    )
 
 
 class PythonDocs(Config):
@@ -60,7 +121,7 @@ class PythonDocs(Config):
     )
 
 
-Source = Annotated[Files | PythonDocs, Field(discriminator="kind")]
+Source = Annotated[Files | Code | PythonDocs, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -68,7 +129,7 @@ class RawFile:
     """One file to read.
 
     `name` is unique in the corpus and free of location; `text` and `label` are the fields that hold
-    them, except that the label of a Python file is `label` itself.
+    them, except that the label of a Python or code file is `label` itself.
     """
 
     name: str
@@ -79,7 +140,7 @@ class RawFile:
     label: str | None = None
 
 
-def expand(sources: tuple[Files | PythonDocs, ...]) -> list[RawFile]:
+def expand(sources: tuple[Source, ...]) -> list[RawFile]:
     """The raw files of all sources, sorted by name.
 
     Files that share a name are told apart by their path below the given folder, then by a number.
@@ -92,6 +153,8 @@ def expand(sources: tuple[Files | PythonDocs, ...]) -> list[RawFile]:
         match source:
             case Files():
                 found += [pair for path in source.paths for pair in _files(source, path)]
+            case Code():
+                found += [pair for path in source.paths for pair in _code(source, path)]
             case PythonDocs():
                 found += [(raw, raw.name) for raw in _modules(source)]
             case _:
@@ -99,7 +162,7 @@ def expand(sources: tuple[Files | PythonDocs, ...]) -> list[RawFile]:
     return sorted(_unique(found), key=lambda raw: raw.name)
 
 
-def digests(sources: tuple[Files | PythonDocs, ...]) -> dict[str, str]:
+def digests(sources: tuple[Source, ...]) -> dict[str, str]:
     """Hex SHA-256 of every raw file by its name; of a package by `python-docs/<package>`.
 
     The name is followed by how the file is read, where that is unusual. A package's digest covers
@@ -164,6 +227,22 @@ def _files(source: Files, path: str) -> Iterator[tuple[RawFile, str]]:
         )
 
 
+def _code(source: Code, path: str) -> Iterator[tuple[RawFile, str]]:
+    """Each file of code that `path` names, under its path below the folder given."""
+    base, pattern = _base(path)
+    root = filesystem(base)[1].rstrip("/")
+    found = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
+    chosen = [info for info in found if info.base_name.endswith(source.suffixes)]
+    if not chosen:
+        raise DataError(f"{path}: no file ends in one of {', '.join(source.suffixes)}")
+    for info in sorted(chosen, key=lambda info: info.path):
+        relative = info.path.removeprefix(root).lstrip("/") or info.base_name
+        if VENDORED.isdisjoint(relative.split("/")[:-1]):
+            label = info.base_name.rpartition(".")[2]
+            location = _location(path, info.path)
+            yield RawFile(relative, location, "code", info.size, label=label), relative
+
+
 def _base(path: str) -> tuple[str, str]:
     """A path cut before its first wildcard: (folder, pattern); no pattern if it has none."""
     bare, mark, query = path.partition("?") if "://" in path else (path, "", "")
@@ -223,6 +302,8 @@ def _unique(found: list[tuple[RawFile, str]]) -> Iterator[RawFile]:
 
 def _as_read(raw: RawFile) -> str:
     """A file's name, and the format and fields that it is read with, so far as they are unusual."""
+    if raw.format == "code":
+        return f"{raw.name} (format=code)"
     usual = {"format": _format(raw.name), "text": "text", "label": None}
     odd = [f"{key}={getattr(raw, key)}" for key in usual if getattr(raw, key) != usual[key]]
     return f"{raw.name} ({', '.join(odd)})" if odd else raw.name

@@ -11,7 +11,7 @@ import zstandard
 
 from pipelines.core.errors import DataError
 from pipelines.corpus.readers import MAX_BYTES, Document, Quarantined, Slice, documents, slices
-from pipelines.corpus.sources import Files, PythonDocs, expand
+from pipelines.corpus.sources import Code, Files, PythonDocs, expand
 
 ROWS = [{"text": f"text {number} 文", "label": number % 3} for number in range(25)]
 LINES = b"".join(orjson.dumps(row) + b"\n" for row in ROWS)
@@ -111,12 +111,71 @@ def test_a_parquet_cell_may_be_null_or_huge(tmp_path):
     assert huge.reason.startswith("longer than")
 
 
-def test_a_text_file_is_one_document_unless_it_is_not_utf8(tmp_path):
+def test_a_text_file_is_one_document_in_whatever_encoding(tmp_path):
     (tmp_path / "a.txt").write_bytes("\ufeffone\ntwo".encode())
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
-    good, bad = read(tmp_path)
-    assert good == Document("a.txt", 0, "one\ntwo")
-    assert (bad.offset, bad.reason) == (3, "not UTF-8: unexpected end of data")
+    (tmp_path / "c.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d")
+    one, latin, binary = read(tmp_path)
+    assert one == Document("a.txt", 0, "one\ntwo")
+    assert latin.text == "café"
+    assert binary.reason == "binary: it has NUL bytes"
+
+
+TABLE = 'id,text\n1,"first, of ""two"" lines\nhere"\n2,second 文\n\n3,third\n'
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_csv_rows_may_hold_lines_and_every_cut_gives_the_same(tmp_path, suffix, rows):
+    data = TABLE.encode()
+    (tmp_path / f"f{suffix}").write_bytes(gzip.compress(data) if suffix == ".csv.gz" else data)
+    assert [(record.row, record.text) for record in read(tmp_path, rows)] == [
+        (0, 'first, of "two" lines\nhere'),
+        (1, "second 文"),
+        (3, "third"),
+    ]
+
+
+def test_a_csv_row_that_does_not_fit_its_header_is_quarantined(tmp_path):
+    (tmp_path / "f.csv").write_text('text,label\ngood,1\nbad\n"x"y,2\nlast,"never closed\n')
+    good, short, quote, unclosed = read(tmp_path, label="label")
+    assert (good.text, good.label) == ("good", "1")
+    assert short.reason == "1 fields, and the header has 2"
+    assert quote.reason.startswith("not CSV: ")
+    assert (unclosed.offset, unclosed.reason[:8]) == (29, "not CSV:")
+
+
+def test_a_csv_with_tabs_and_a_long_field(tmp_path):
+    (tmp_path / "f.tsv").write_text(f"a\ttext\n1\t{'x' * 200_000}\n")
+    (record,) = read(tmp_path)
+    assert len(record.text) == 200_000
+
+
+def test_code_is_named_by_its_path_and_vendored_binary_and_minified_files_are_not_read(tmp_path):
+    for name, data in {
+        "src/a.py": b"print('x')\n",
+        "src/b.js": b"var a;" * 300,
+        "src/c.c": b"int x;\0",
+        "node_modules/d.js": b"x",
+        "e.txt": b"not code",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    raws = expand((Code(paths=(str(tmp_path),)),))
+    code, minified, binary = (
+        record for raw in raws for part in slices(raw, 10) for record in documents(part)
+    )
+    assert code == Document("src/a.py", 0, "print('x')\n", "py")
+    assert minified.reason == "minified or data: a line of 1,800 characters"
+    assert binary.reason == "binary: it has NUL bytes"
+
+
+def test_a_web_page_is_its_article_in_its_own_encoding(tmp_path):
+    sentence = "Это довольно длинное предложение русского текста, которое стоит в статье. " * 12
+    page = f'<meta charset="windows-1251"><nav><a href="/">Меню</a></nav><p>{sentence}</p>'
+    (tmp_path / "f.html").write_bytes(page.encode("cp1251"))
+    (record,) = read(tmp_path)
+    assert record.text == sentence.strip()
 
 
 def test_docstrings_are_documents_labelled_by_package():

@@ -14,7 +14,7 @@ from pipelines.corpus.sources import Files, PythonDocs, digests, expand, filesys
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "raw"
-    for name in ("b.jsonl", "a.txt", "deep/c.jsonl.gz", "deep/.hidden.jsonl", "page.html"):
+    for name in ("b.jsonl", "a.txt", "deep/c.jsonl.gz", "deep/.hidden.jsonl", "page.pdf"):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -45,9 +45,9 @@ def test_a_path_that_matches_nothing_says_what_to_do(folder):
 
 
 def test_a_file_of_unknown_suffix_needs_a_format(folder):
-    with pytest.raises(DataError, match=r"page\.html: unknown suffix"):
-        names(folder / "page.html")
-    assert names(folder / "page.html", format="text") == ["page.html"]
+    with pytest.raises(DataError, match=r"page\.pdf: unknown suffix"):
+        names(folder / "page.pdf")
+    assert names(folder / "page.pdf", format="text") == ["page.pdf"]
 
 
 def test_files_of_one_name_are_told_apart(folder):
