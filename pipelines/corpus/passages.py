@@ -75,15 +75,13 @@ def dropped(out: Workspace, part: int) -> dict[int, set[int]]:
 
 
 def without(text: str, places: set[int], how: Passages) -> str:
-    """The text less the passages at some places, and less the break before each."""
+    """The text less the passages at some places, and less the breaks before them."""
     pieces = _BREAKS[how.unit].split(text)  # passage, break, passage, ...
-    breaks = ["", *pieces[1::2]]
-    kept = [
-        brk + passage
-        for place, (brk, passage) in enumerate(zip(breaks, pieces[::2], strict=True))
-        if place not in places
-    ]
-    return "".join(kept).strip("\n")
+    left: list[str] = []
+    for place, passage in enumerate(pieces[::2]):
+        if place not in places:
+            left += [pieces[2 * place - 1], passage] if left else [passage]
+    return "".join(left).strip("\n")
 
 
 def count(text: str, how: Passages) -> int:

@@ -16,7 +16,8 @@ from pipelines.core.errors import DataError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Step
 from pipelines.corpus import schema
-from pipelines.corpus.config import CorpusConfig
+from pipelines.corpus.config import CorpusConfig, NearDuplicates
+from pipelines.corpus.passages import Passages
 from pipelines.corpus.sources import Files
 
 pytestmark = pytest.mark.ray
@@ -86,6 +87,44 @@ def test_a_merged_document_names_the_one_that_stays_and_their_jaccard(made):
     assert rows["b.jsonl:64"]["text"] == "Please write a letter to [EMAIL] today."
 
 
+def test_a_near_duplicate_has_its_evidence(made):
+    """71 words and one more: 67 of 68 n-grams of 5 words are shared."""
+    rows = {row["id"]: row for row in _table(made[0], "rejected").to_pylist()}
+    assert (rows["b.jsonl:62"]["shared"], rows["b.jsonl:61"]["shared"]) == (67, None)
+    assert rows["b.jsonl:62"]["jaccard"] == pytest.approx(67 / 68, abs=1e-6)
+
+
+def test_paragraphs_of_an_earlier_document_are_dropped_and_counted(tmp_path, ray_local):
+    """A notice under every story; one document is hardly more than the notice."""
+    notice = "All rights are reserved by the people of this small town, who bake bread."
+    stories = [_story(number) for number in range(6)]
+    texts = [f"{story}\n\n{notice}" for story in stories] + [f"{notice}\n\nA short one."]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    settings = {"sources": (Files(paths=(str(path),)),), "rules": (), "languages": ()}
+    config = _WithPassages(passages=Passages(min_left=100), shard_docs=2, **settings)
+    out, outcome = _make(config, tmp_path)
+    assert outcome.counts["passages_dropped"] == 6
+    assert _table(out, "data")["text"].to_pylist() == [texts[0], *stories[1:]]
+    (left_out,) = _table(out, "rejected").to_pylist()
+    assert (left_out["reason"], left_out["value"]) == ("repeated:paragraphs", 12.0)
+    assert left_out["text"] == texts[6]
+
+
+def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_path, ray_local):
+    """120 letters from one template: 119 of them are like the first."""
+    words = _story(1)
+    path = tmp_path / "letters.jsonl"
+    rows = [json.dumps({"text": f"{words} customer{number}"}) for number in range(120)]
+    path.write_text("\n".join(rows))
+    settings = {"sources": (Files(paths=(str(path),)),), "rules": (), "languages": ()}
+    for _ in range(2):  # a second try stops as well
+        with pytest.raises(DataError, match=r"letters.jsonl: 119 of its 120 .* more than 50%"):
+            _make(CorpusConfig(**settings), tmp_path)
+    allowed = CorpusConfig(near_duplicates=_Alarm(alarm=None), **settings)
+    assert _make(allowed, tmp_path / "allowed")[1].counts["merged"] == 119
+
+
 def test_a_bad_line_is_in_quarantine(made):
     (row,) = _table(made[0], "quarantine").to_pylist()
     assert (row["source"], row["row"]) == ("a.jsonl", 1)
@@ -127,7 +166,7 @@ def test_planted_duplicates_are_all_removed(shared_data, tmp_path, ray_local):
     rows = [row for row in rows if row["id"] in wanted]
     path = tmp_path / "planted.jsonl"
     path.write_text("\n".join(json.dumps({"text": row["text"]}) for row in rows))
-    config = CorpusConfig(sources=(Files(paths=(str(path),)),), rules="none", languages=())
+    config = CorpusConfig(sources=(Files(paths=(str(path),)),), rules=(), languages=())
     out, outcome = _make(config, tmp_path)
     kept = {rows[row]["id"] for row in _table(out, "data")["row"].to_pylist()}
     assert not [i for i, of in doubles.items() if i in kept and of in kept]
@@ -141,6 +180,14 @@ def test_one_cpu_makes_the_same_bytes_as_two(made, raw, tmp_path, monkeypatch):
     with cluster.session(Placement(storage=str(tmp_path), cpus=1)):
         out, _ = _make(_config(raw), tmp_path)
     assert _bytes(out) == _bytes(made[0])
+
+
+class _WithPassages(CorpusConfig):
+    passages: Passages | None = None
+
+
+class _Alarm(NearDuplicates):
+    alarm: float | None = 0.5
 
 
 def _story(number):
