@@ -187,9 +187,10 @@ def report(index: Index, found: Iterable[Sequence[Match]]) -> dict[str, dict[str
 def fold(text: str) -> bytes:
     """The letters and digits of a text, without case and compatibility forms, as UTF-8."""
     if not text.isascii():
+        text = _SIGNS.sub("", text)  # first: most of what NFKC would change is punctuation
         if not unicodedata.is_normalized("NFKC", text):
-            text = unicodedata.normalize("NFKC", text)
-        text = _SIGNS.sub("", text.casefold())
+            text = _SIGNS.sub("", unicodedata.normalize("NFKC", text))
+        text = text.casefold()
     return text.encode("utf-8", "replace").translate(_LOWER, _DELETED)
 
 
