@@ -1,9 +1,10 @@
 """A tokenizer folder -> an encoder of many texts, several times as fast as the library by itself.
 
-A text is cut into units where no tokenizer of its kind ever joins two, and each distinct unit is
-encoded once: a dictionary gives the rest. Byte-level BPE is cut before white space, and its new
-units go to tiktoken, which holds our merges and no special token at all; WordPiece and Unigram are
-cut at white space and, for WordPiece, around what BERT always splits off.
+Byte-level BPE goes to tiktoken, which holds our merges and no special token at all. WordPiece and
+Unigram texts are cut into units where no tokenizer of the kind ever joins two (at white space and,
+for WordPiece, around what BERT splits off), each distinct unit is encoded once, and a dictionary
+gives the rest. In front of tiktoken the same dictionary gained nothing on 70 MB of mixed text: a
+rare word costs more alone than in its text.
 
 The library's ids are the reference. A tokenizer that is not exactly of a kind known here is left
 to the library, and `disagreement` shows on real texts that the others give its ids.
@@ -13,7 +14,7 @@ import itertools
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,7 +30,8 @@ Json = dict[str, Any]
 
 # Radford et al. 2019, their encoder.py: how byte-level BPE splits a text before any merge.
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-BYTES_UNIT = re.compile(r"\s*+\S++|\s+")  # a run of white space goes with what follows it
+# tiktoken's regular expressions overflow their stack on a million spaces; 100,000 were fine.
+LONG_BLANK = 10_000
 WORD_UNIT = re.compile(r"\S+")
 # BERT splits off punctuation and Han characters; these are common enough to be units themselves.
 BERT_ALONE = r"!-/:-@\[-`{-~、。，！？：；“”‘’《》（）\u4e00-\u9fff"
@@ -41,8 +43,8 @@ BERT_UNIT = re.compile(rf"[^{BERT_BLANK}{BERT_ALONE}]+|[{BERT_ALONE}]")
 ODD = re.compile("[\x1c-\x1f▁]")
 BOUNDARY = re.compile(r"(?<=\S)\s")
 BLOCK = 1_000_000  # characters cut into units at a time
-# tiktoken's regular expressions overflow their stack on a million spaces; 100,000 were fine.
-LONG_BLANK = 10_000
+# A text whose units are longer than this on average, as Chinese's are, has hardly two alike.
+LONG_UNITS = 16
 CACHE_BYTES = 64 * 2**20  # then the dictionary is begun anew; English needs 30 MB a gigabyte
 UNIT_BYTES = 200  # of a short string, its ids and their place in a dictionary
 
@@ -71,21 +73,39 @@ class Library:
         return [np.array(ids, self._dtype) for ids in plain_ids(self._backend, texts)]
 
 
-class Words:
-    """A dictionary of units in front of a slower encoder of units."""
+class Tiktoken:
+    """Byte-level BPE by tiktoken."""
 
-    def __init__(
-        self,
-        name: str,
-        backend: Tokenizer,
-        unit: re.Pattern[str],
-        encode: Callable[[list[str]], list[list[int]]],
-    ) -> None:
-        self.name = name
+    name = "tiktoken"
+
+    def __init__(self, backend: Tokenizer, ranks: dict[bytes, int]) -> None:
+        self._library = Library(backend)
+        self._code = id_code(backend)
+        self._encode = tiktoken.Encoding(
+            "ours", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={}
+        ).encode_ordinary
+
+    def ids(self, texts: list[str]) -> list[Ids]:
+        """The ids of each text without special tokens."""
+        return [self._ids(text) for text in texts]
+
+    def _ids(self, text: str) -> Ids:
+        if not text or _has_long_blank(text):
+            return self._library.ids([text])[0]
+        return np.frombuffer(array(self._code, self._encode(text)), self._code)
+
+
+class Words:
+    """WordPiece or Unigram by a dictionary of units in front of the library."""
+
+    name = "words"
+
+    def __init__(self, backend: Tokenizer, unit: re.Pattern[str]) -> None:
+        self._backend = backend
         self._library = Library(backend)
         self._code = id_code(backend)
         self._dtype = np.dtype(self._code)
-        self._cut, self._encode = unit.findall, encode
+        self._cut = unit.findall
         self._known: dict[str, bytes] = {}
         self._held = 0
 
@@ -94,11 +114,12 @@ class Words:
         return [self._ids(text, units) for text, units in self._units(texts)]
 
     def _units(self, texts: list[str]) -> Iterator[tuple[str, list[str]]]:
-        """Each text with its units, all of them known by now; long texts have none yet."""
+        """Each text with its units, all of them known by now; none for a text encoded otherwise."""
         held: list[tuple[str, list[str]]] = []
         size = 0
         for text in texts:
-            held.append((text, self._cut(text) if len(text) <= BLOCK else []))
+            units = self._cut(text) if len(text) <= BLOCK and not ODD.search(text) else []
+            held.append((text, units if len(units) * LONG_UNITS > len(text) else []))
             size += len(text)
             if size > BLOCK:
                 yield from self._learnt(held)
@@ -110,10 +131,10 @@ class Words:
         return held
 
     def _ids(self, text: str, units: list[str]) -> Ids:
-        if ODD.search(text):
-            return self._library.ids([text])[0]
-        if len(text) <= BLOCK:
+        if units:
             return np.frombuffer(b"".join(map(self._known.__getitem__, units)), self._dtype)
+        if len(text) <= BLOCK or ODD.search(text):
+            return self._library.ids([text])[0]
         found = bytearray()
         for start, end in _blocks(text):
             block = self._cut(text, start, end)
@@ -129,7 +150,7 @@ class Words:
         if self._held > CACHE_BYTES:
             self._known, self._held, new = {}, 0, wanted
         listed = list(new)
-        for unit, ids in zip(listed, self._encode(listed), strict=True):
+        for unit, ids in zip(listed, plain_ids(self._backend, listed), strict=True):
             self._known[unit] = array(self._code, ids).tobytes()
         self._held += UNIT_BYTES * len(listed) + 4 * sum(map(len, listed))
 
@@ -151,11 +172,11 @@ def open_encoder(folder: Path | str) -> Encoder:
         return Library(backend)  # such a token is found inside words
     match spec["model"]["type"]:
         case "BPE" if (ranks := _ranks(spec)) is not None:
-            return Words("tiktoken", backend, BYTES_UNIT, _tiktoken(ranks, backend))
+            return Tiktoken(backend, ranks)
         case "WordPiece" if _types(spec) == ("BertNormalizer", "BertPreTokenizer"):
-            return Words("words", backend, BERT_UNIT, lambda units: plain_ids(backend, units))
+            return Words(backend, BERT_UNIT)
         case "Unigram" if _types(spec) == _UNIGRAM:
-            return Words("words", backend, WORD_UNIT, lambda units: plain_ids(backend, units))
+            return Words(backend, WORD_UNIT)
         case _:
             return Library(backend)
 
@@ -230,21 +251,11 @@ def _bytes() -> dict[str, int]:
     return stands | {chr(256 + place): byte for place, byte in enumerate(hidden)}
 
 
-def _tiktoken(
-    ranks: dict[bytes, int], backend: Tokenizer
-) -> Callable[[list[str]], list[list[int]]]:
-    encoding = tiktoken.Encoding("ours", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
-    blank = re.compile(rf"\s{{{LONG_BLANK}}}")
-
-    def encode(units: list[str]) -> list[list[int]]:
-        return [
-            plain_ids(backend, [unit])[0]
-            if len(unit) > LONG_BLANK and blank.search(unit)
-            else encoding.encode_ordinary(unit)
-            for unit in units
-        ]
-
-    return encode
+def _has_long_blank(text: str) -> bool:
+    """Whether `text` has a run of `LONG_BLANK` white space: half of it then fills a window."""
+    window = LONG_BLANK // 2
+    starts = range(0, len(text) - window + 1, window)
+    return any(text[start : start + window].isspace() for start in starts)
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:

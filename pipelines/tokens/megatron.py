@@ -66,7 +66,9 @@ def _documents(encoded: Encoded, pieces: NDArray[np.int64]) -> Sequences:
     sizes = np.diff(np.append(pieces[:, 0], len(encoded.tokens)))
     order = np.lexsort((pieces[:, 2], pieces[:, 1]))
     ends = np.cumsum(sizes[order])
-    shift = np.repeat(pieces[order, 0] - (ends - sizes[order]), sizes[order])
-    tokens = encoded.tokens[shift + np.arange(len(encoded.tokens))]
+    taken = zip(pieces[order, 0].tolist(), sizes[order].tolist(), strict=True)
+    tokens = np.concatenate(
+        [encoded.tokens[:0], *(encoded.tokens[start : start + size] for start, size in taken)]
+    )
     starts = (ends - sizes[order])[pieces[order, 2] == 0]
     return tokens, starts, np.arange(len(starts) + 1)

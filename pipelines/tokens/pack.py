@@ -69,12 +69,14 @@ def best_fit(found: Flat, length: int) -> Encoded:
     order = np.array([piece for row in rows for piece in row], np.int64)
     sizes = lengths[order]
     ends = np.cumsum(sizes)
-    gathered = np.repeat(starts[order] - (ends - sizes), sizes) + np.arange(len(found.tokens))
     pieces = _pieces(found, starts)[order]
     pieces[:, 0] = ends - sizes
     heads = np.cumsum([0, *(len(row) for row in rows)])[:-1]
     firsts = pieces[heads, 0]
-    tokens = found.tokens[gathered]
+    taken = zip(starts[order].tolist(), sizes.tolist(), strict=True)
+    tokens = np.concatenate(
+        [found.tokens[:0], *(found.tokens[start : start + size] for start, size in taken)]
+    )
     return Encoded(tokens, _rows(firsts, pieces, len(tokens)), _NONE, pieces)
 
 

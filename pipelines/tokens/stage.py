@@ -4,6 +4,7 @@ A shard ends after so many characters or documents, so the memory of a task is b
 by one document, whatever the part holds.
 """
 
+import functools
 import itertools
 import json
 import logging
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 from pipelines.core.artifact import Artifact, Workspace
@@ -42,6 +44,14 @@ class Document(NamedTuple):
     place: int
     text: str
     origin: dict[str, Any]
+
+
+class Opened(NamedTuple):
+    """A tokenizer's encoder, its number of entries, and the id that ends a document."""
+
+    encoder: Encoder
+    vocab_size: int
+    end: int
 
 
 def make(config: TokensConfig, step: Step) -> Outcome:
@@ -128,27 +138,48 @@ def _encode_part(
     finished = f".counts/{number:05d}.json"
     if not out.exists(finished):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # Ray already has a task on every core
-        folder = tokenizer.local()
-        encoder = open_encoder(folder) if fast else Library(open_backend(folder))
-        vocab_size = open_backend(folder).get_vocab_size()
-        end = 0 if config.packing == "document" else end_of_text(folder)
-        counts = []
         documents = _documents(corpus, part, config.split)
         groups = itertools.groupby(documents, key=lambda document: document.shard)
-        for cut, (_, group) in enumerate(groups):
-            origins: list[dict[str, Any]] = []
-            encoded = _encoded(config, _noted(group, origins), encoder, end)
-            files = shards.files(number, encoded, vocab_size, cut)
-            name = shards.shard(number, cut)
-            files[shards.documents_file(name)] = lineage.parquet(origins)
-            if config.megatron:
-                kind = shards.dtype(vocab_size)
-                files |= megatron.files(f"megatron-{name}", encoded, kind)
-            for file, data in files.items():
-                out.write(file, data)
-            counts.append(encoded.counts | {"part": number, "cut": cut})
+        opened = _opened(tokenizer.local(), fast)
+        counts = [
+            _write_shard(config, opened, out, (number, cut), group)
+            for cut, (_, group) in enumerate(groups)
+        ]
         out.write(finished, json.dumps(counts).encode())  # last: the shards are whole
     return number, json.loads(out.read(finished))
+
+
+def _write_shard(
+    config: TokensConfig,
+    opened: Opened,
+    out: Workspace,
+    number: tuple[int, int],
+    documents: Iterator[Document],
+) -> dict[str, int]:
+    """Write the shard of a part's cut, given both numbers, and return its counts."""
+    origins: list[dict[str, Any]] = []
+    encoded = _encoded(config, _noted(documents, origins), opened.encoder, opened.end)
+    files = shards.files(number[0], encoded, opened.vocab_size, number[1])
+    name = shards.shard(*number)
+    files[shards.documents_file(name)] = lineage.parquet(origins)
+    if config.megatron:
+        kind = shards.dtype(opened.vocab_size)
+        files |= megatron.files(f"megatron-{name}", encoded, kind)
+    for file, data in files.items():
+        out.write(file, data)
+    return encoded.counts | {"part": number[0], "cut": number[1]}
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(folder: Path, fast: bool) -> Opened:
+    """What `_encode_part` needs of a tokenizer, kept for the next parts of the process.
+
+    They take a second to open, and the encoder knows the words of the parts before; what it gives
+    does not depend on them.
+    """
+    backend = open_backend(folder)
+    encoder = open_encoder(folder) if fast else Library(backend)
+    return Opened(encoder, backend.get_vocab_size(), end_of_text(folder))
 
 
 def _encoded(config: TokensConfig, documents: Numbered, encoder: Encoder, end: int) -> Encoded:
@@ -179,11 +210,12 @@ def _documents(corpus: Artifact, part: str, split: str) -> Iterator[Document]:
         known = set(file.schema_arrow.names)
         columns = ["text", "split", *(name for name in lineage.ORIGIN if name in known)]
         for batch in file.iter_batches(READ, columns=columns):
-            for row in batch.to_pylist():
-                text, found = row.pop("text"), row.pop("split")
+            origins = batch.select(columns[2:]).to_pylist()
+            texts, splits = (batch[name].to_pylist() for name in columns[:2])
+            for text, found, origin in zip(texts, splits, origins, strict=True):
                 if split in ("", found):
                     shard = (characters // SHARD_CHARS, documents // SHARD_DOCUMENTS)
-                    yield Document(shard, place, text, row)
+                    yield Document(shard, place, text, origin)
                     characters, documents = characters + len(text), documents + 1
                 place += 1
 

@@ -129,6 +129,12 @@ def test_a_dictionary_begun_anew_changes_nothing(
         assert ours.tolist() == theirs.tolist()
 
 
+@pytest.mark.parametrize("before", [0, 1, 4999, 5000, 7777])
+def test_a_long_blank_is_found_wherever_it_lies(before: int) -> None:
+    assert fast._has_long_blank("x" * before + " " * fast.LONG_BLANK + "x")
+    assert not fast._has_long_blank(("x" * before + " " * 4000 + "x") * 5)
+
+
 def test_a_disagreement_says_where(library: Library) -> None:
     class Wrong:
         name = "wrong"
