@@ -2,12 +2,13 @@
 
     RAYLINE_DATATROVE_PYTHON=PYTHON python benchmarks/encode.py [ROUNDS]
 
-writes benchmarks/encode.md, of three rounds unless told otherwise. PYTHON is the interpreter of an environment with datatrove[processing,io]. Both read the same
-Parquet parts, encode by the same byte-level BPE, close each document with <|endoftext|> and write
-two bytes a token and an index of the documents. Ours is the task that Ray runs for a part, with all
-it writes; datatrove runs without its shuffle, which ours has no need of because the order is drawn
-when rows are read. Every measurement is a process of its own, one thread, CPU seconds from the
-first document on; the two take turns.
+writes benchmarks/encode.md, of three rounds unless told otherwise. PYTHON is the interpreter of an
+environment with datatrove[processing,io]. Both read the same Parquet parts, encode by the same
+byte-level BPE, close each document with <|endoftext|> and write two bytes a token and an index of
+the documents. Ours is the task that Ray runs for a part, with all it writes; datatrove runs without
+its shuffle, which ours has no need of because the order is drawn when rows are read. Every
+measurement is a process of its own, one thread, CPU seconds from the first document on; the two
+take turns.
 """
 
 import gzip
@@ -232,8 +233,8 @@ def main(rounds: int) -> None:
     datatrove, tokenizers = theirs.stdout.split()
     head = (
         f"`{PEER}=... python benchmarks/encode.py`: {count:,} documents, {megabytes:.1f} MB of "
-        f"UTF-8 text of {' and '.join(FOLDERS)}, byte-level BPE of {VOCABULARY:,} entries, {tokens:,} "
-        f"tokens. One thread, a process each, in turns; {machine()}, Python "
+        f"UTF-8 text of {' and '.join(FOLDERS)}, byte-level BPE of {VOCABULARY:,} entries, "
+        f"{tokens:,} tokens. One thread, a process each, in turns; {machine()}, Python "
         f"{platform.python_version()}, tiktoken {version('tiktoken')}, tokenizers "
         f"{version('tokenizers')}; datatrove {datatrove} with tokenizers {tokenizers}. Rows of "
         "2,048 tokens (concat, best-fit) and 128 (document)."
