@@ -117,7 +117,8 @@ def workers_of(driver: int) -> list[psutil.Process]:
     found = []
     for process in family(driver):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if " ".join(process.cmdline()).startswith(WORKER):
+            title = " ".join(process.cmdline())
+            if title.startswith(WORKER) and "Agent" not in title:
                 found.append(process)
     return sorted(found, key=lambda process: process.pid)
 
