@@ -99,7 +99,10 @@ def test_spread_answers_for_every_item_and_raises_the_functions_own_error(ray_lo
 
 
 def test_a_remote_function_answers_or_raises_its_own_error(ray_local: None) -> None:
-    assert cluster.remotely(divmod, 7, 2) == (3, 1)
+    def divided(number: int, by: int) -> tuple[int, int]:
+        return divmod(number, by)
+
+    assert cluster.remotely(divided, 7, 2) == (3, 1)
 
     def refuse(path: str) -> None:
         raise DataError(f"{path}: has no label")
