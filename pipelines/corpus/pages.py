@@ -34,6 +34,13 @@ def batch_rows(stream: Any, metadata: Any, groups: list[int], columns: list[str]
     return rows
 
 
+def has_deltas(metadata: Any) -> bool:
+    """Whether a column of the file has delta-coded strings."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = (group.column(number) for group in groups for number in range(group.num_columns))
+    return any(encoding.startswith("DELTA_") for one in columns for encoding in one.encodings)
+
+
 def unpacked_sizes(stream: Any, column: Any) -> Iterator[int]:
     """The uncompressed bytes of each page of a column chunk.
 

@@ -177,7 +177,10 @@ def _parquet(part: Slice) -> Iterator[Document | Quarantined]:
                 yield Quarantined(raw.name, row, 0, reason)
                 return
             # As a dictionary, 4 GiB of one repeated string (a 523-byte file) stays one string.
-            file = _footer(stream, read_dictionary=[raw.text])
+            # Delta-coded strings have no such decoder; they are decoded a few rows at a time.
+            file = _footer(stream)
+            if not pages.has_deltas(file.metadata):
+                file = _footer(stream, read_dictionary=[raw.text])
             for row, values in _rows(file, stream, part, columns):
                 yield _cell(raw, row, values)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:

@@ -253,7 +253,10 @@ def _base(path: str) -> tuple[str, str]:
 
 
 def _listing(base: str) -> list[fs.FileInfo]:
-    """The file at `base`, or all files below it that are not hidden."""
+    """The file at `base`, or all files below it that are not hidden and behind no symbolic link.
+
+    A link may lead out of the folder, or round in it for ever; a file named as such may be one.
+    """
     with _reached(base) as (system, path):
         info = system.get_file_info(path)
         if info.type == fs.FileType.File:
@@ -262,8 +265,16 @@ def _listing(base: str) -> list[fs.FileInfo]:
     return [
         info
         for info in inside
-        if info.type == fs.FileType.File and "/." not in info.path.removeprefix(path.rstrip("/"))
+        if info.type == fs.FileType.File
+        and "/." not in info.path.removeprefix(path.rstrip("/"))
+        and ("://" in base or not _linked(path, info.path))
     ]
+
+
+def _linked(root: str, path: str) -> bool:
+    """Whether a local path below `root` goes through a symbolic link or is one."""
+    below = os.path.relpath(path, root)
+    return os.path.realpath(path) != os.path.join(os.path.realpath(root), below)  # noqa: PTH118
 
 
 def _matches(pattern: str, path: str, base: str) -> bool:

@@ -19,7 +19,8 @@ from pipelines.corpus.extract import extract
 CHUNK = 1 << 16  # bytes read at a time
 MAX_HEADER = 1 << 16  # bytes; crawlers write fewer than 2,000
 MARK = b"WARC/"
-_START = re.compile(rb"(?:\r?\n|^)(?=WARC/[01]\.\d\r?\n)")
+_START = re.compile(rb"WARC/[01]\.\d\r?\n")
+_EDGE = (b"", b"\n")  # what may stand before a record
 _END = re.compile(rb"\r?\n\r?\n")
 _TEXTS = frozenset({"text/html", "application/xhtml+xml", "text/plain", ""})
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br"})
@@ -249,7 +250,9 @@ class _Window:
             self.fill(1)
             self.drop(1)
         while self.fill(CHUNK) or self.held:
-            if found := _START.search(self.held):
-                self.drop(found.end())
-                return
+            place = -1  # found by the word first: a regular expression would take 0.1 s a megabyte
+            while (place := self.held.find(MARK, place + 1)) >= 0:
+                if _START.match(self.held, place) and self.held[max(0, place - 1) : place] in _EDGE:
+                    self.drop(place)
+                    return
             self.drop(len(self.held) if self.ended else max(1, len(self.held) - 16))
