@@ -133,7 +133,7 @@ FILES: dict[str, tuple[bytes, str]] = {
         READ,
     ),
     "quote.csv": (b'text\n"never closed\n' + b"line\n" * 100, "not CSV"),
-    "quote-huge.csv": (b'text\n"' + b"line\n" * (4 * MIB), "an unclosed quote"),
+    "quote-huge.csv": (b'text\n"' + (b"line " * 50 + b"\n") * 80_000, "an unclosed quote"),
     "field.csv": (b"text\n" + b"x" * (11 * MIB) + b"\nlast\n", "a row, or an unclosed quote"),
     "nul.csv": (b"text\na\0b\nlast\n", "not CSV"),
     "ragged.csv": (b"text,label\na\na,b,c\na,b\n", "fields, and the header has 2"),
