@@ -6,18 +6,52 @@ from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
+from pipelines.corpus.passages import Passages
 from pipelines.corpus.rules.sets import RuleSet
-from pipelines.corpus.sources import Source
-from pipelines.safety.pii import PiiType
+from pipelines.corpus.sources import Files, Source
+from pipelines.safety.pii import TYPES, PiiType
 
 
 class NearDuplicates(Config):
     """MinHash LSH proposes pairs; the exact n-gram Jaccard of the texts decides."""
 
     ngram: int = Field(default=5, ge=1, description="words a shingle")
-    bands: int = Field(default=14, ge=1, description="LSH bands")
-    rows: int = Field(default=8, ge=1, description="hashes a band")
+    bands: int = Field(default=16, ge=1, description="LSH bands")
+    rows: int = Field(
+        default=6,
+        ge=1,
+        description="hashes a band; 16 x 6 find a pair of Jaccard .8 with probability .992",
+    )
     threshold: float = Field(default=0.8, gt=0, le=1, description="Jaccard at which one is removed")
+    alarm: float | None = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of a source's documents that are near-duplicates at which the step "
+        "stops, for templates look so; None never stops it",
+    )
+
+
+class Decontaminate(Config):
+    """Documents that repeat items of evaluation sets are left out."""
+
+    sets: tuple[Files, ...] = Field(
+        min_length=1,
+        description="evaluation sets; name a question's and a passage's field in an entry each",
+    )
+    min_share: float = Field(
+        default=0.5, gt=0, le=1, description="share of an item's letters and digits, in runs of 50"
+    )
+
+
+class Quality(Config):
+    """A linear classifier of n-grams, learnt from examples, scores every text."""
+
+    wanted: tuple[Files, ...] = Field(min_length=1, description="texts like those to keep")
+    unwanted: tuple[Files, ...] = Field(min_length=1, description="texts like those to leave out")
+    min_score: float = Field(
+        default=0.5, ge=0, le=1, description="score below which one is left out"
+    )
 
 
 class CorpusConfig(StageConfig):
@@ -40,12 +74,22 @@ class CorpusConfig(StageConfig):
     min_language_score: float = Field(
         default=0.65, ge=0, le=1, description="confidence below which the language is unknown"
     )
+    native_paragraphs: bool = Field(
+        default=False, description="drop the paragraphs of a document in none of `languages`"
+    )
+    quality: Quality | None = Field(default=None, description="None scores nothing")
+    decontaminate: Decontaminate | None = Field(
+        default=None, description="None looks for no evaluation items"
+    )
     exact_duplicates: bool = Field(default=True, description="keep one of equal texts")
     near_duplicates: NearDuplicates | None = Field(
         default=NearDuplicates(), description="None keeps near-duplicates"
     )
+    passages: Passages | None = Field(
+        default=None, description="paragraphs or lines dropped where an earlier document has them"
+    )
     mask: tuple[PiiType, ...] = Field(
-        default=("email", "phone", "ip", "card"), description="personal data replaced by its type"
+        default=TYPES, description="personal data replaced by its type"
     )
     holdout: float = Field(
         default=0.0, ge=0, lt=1, description="share of documents, by hash of the text, put in test"
@@ -59,10 +103,22 @@ class CorpusConfig(StageConfig):
             raise ValueError("min_words is a setting of the Gopher sets, and rules names none")
         return self
 
+    @model_validator(mode="after")
+    def _native_to_something(self) -> Self:
+        if self.native_paragraphs and not self.languages:
+            raise ValueError("native_paragraphs needs languages, of which there are none")
+        return self
+
     def raw_digests(self) -> dict[str, str]:
         """SHA-256 of every raw file, by name.
 
         Raises:
             DataError: a path matches nothing.
         """
-        return raw.digests(self.sources)
+        examples = (*self.quality.wanted, *self.quality.unwanted) if self.quality else ()
+        sets = self.decontaminate.sets if self.decontaminate else ()
+        found = raw.digests(self.sources)
+        for role, files in (("example", examples), ("evaluation", sets)):
+            digests = raw.digests(files) if files else {}
+            found |= {f"{role}: {name}": digest for name, digest in digests.items()}
+        return found

@@ -2,15 +2,18 @@
 
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import xxhash
 
-from pipelines.corpus import dedup
+from pipelines.corpus import contamination, dedup
 from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
-from pipelines.corpus.language import detect
+from pipelines.corpus.language import detect, native
+from pipelines.corpus.quality import Model
 from pipelines.corpus.readers import Document, Quarantined
+from pipelines.corpus.report import CONTAMINATED
 from pipelines.corpus.rules.measure import Failure
 from pipelines.corpus.rules.sets import judge
 from pipelines.safety.pii import mask
@@ -21,12 +24,21 @@ Row = dict[str, Any]
 SAMPLED, SAMPLE_CHARS = 64, 600
 
 
-def refined(config: CorpusConfig, record: Document | Quarantined, words: dedup.Words) -> Row:
+@dataclass(frozen=True)
+class Learnt:
+    """What a part's texts are judged by that is no setting."""
+
+    words: dedup.Words
+    quality: Model | None = None
+    evaluation: contamination.Index | None = None
+
+
+def refined(config: CorpusConfig, record: Document | Quarantined, learnt: Learnt) -> Row:
     """A row of `schema.WORKING`."""
     if isinstance(record, Quarantined):
         return {"status": "quarantined"} | vars(record)
     try:
-        return {"source": record.source, "row": record.row} | _judged(config, record, words)
+        return {"source": record.source, "row": record.row} | _judged(config, record, learnt)
     except Exception as error:  # noqa: BLE001 (one document must not end the job)
         log.warning("%s:%d: %r", record.source, record.row, error)
         reason = f"processing failed: {type(error).__name__}"
@@ -34,7 +46,7 @@ def refined(config: CorpusConfig, record: Document | Quarantined, words: dedup.W
         return {"status": "quarantined"} | vars(bad)
 
 
-def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row:
+def _judged(config: CorpusConfig, document: Document, learnt: Learnt) -> Row:
     text = clean(document.text)
     before = _sampled(document) if text != document.text else None
     language, score = detect(text)
@@ -42,8 +54,11 @@ def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row
         language = "und"
     failure = _excluded(config, text, language, score)
     if failure is None:
+        if config.native_paragraphs:
+            text, _ = native(text, config.languages)
         verdict = judge(text, config.rules, config.min_words)
-        text, failure = verdict.text, _broken(verdict.failure)
+        text = verdict.text
+        failure = _broken(verdict.failure) or _unfit(config, text, learnt)
     text, masked = mask(text, config.mask)
     row: Row = {"text": text, "label": document.label, "language": language, "before": before}
     if failure:
@@ -51,8 +66,8 @@ def _judged(config: CorpusConfig, document: Document, words: dedup.Words) -> Row
     row |= {"status": "candidate", "masked": json.dumps(masked, sort_keys=True)}
     row["fingerprint"] = dedup.fingerprint(text)
     if near := config.near_duplicates:
-        shingles = dedup.shingles(text, near.ngram, words)
-        row["bands"] = dedup.bands(shingles, near.bands, near.rows)
+        grams = dedup.grams(text, near.ngram, learnt.words)
+        row["bands"] = dedup.bands(grams, near.bands, near.rows)
     return row
 
 
@@ -71,6 +86,22 @@ def _excluded(config: CorpusConfig, text: str, language: str, score: float) -> R
     if config.languages and language not in config.languages:
         least = config.min_language_score
         return {"reason": "language", "rule": language, "value": score, "threshold": least}
+    return None
+
+
+def _unfit(config: CorpusConfig, text: str, learnt: Learnt) -> Row | None:
+    """Why a text that breaks no rule is left out: unlike the examples, or an evaluation item."""
+    if config.quality and learnt.quality:
+        score, least = learnt.quality.score(text, learnt.words), config.quality.min_score
+        if score < least:
+            return {"reason": "quality", "rule": "examples", "value": score, "threshold": least}
+    if config.decontaminate and learnt.evaluation:
+        least = config.decontaminate.min_share
+        found = contamination.matches(learnt.evaluation, text, least)
+        if found:
+            most = max(found, key=lambda match: match.share)
+            facts = {"value": most.share, "threshold": least, "into": f"{most.set} {most.item}"}
+            return {"reason": CONTAMINATED, "rule": most.set} | facts
     return None
 
 

@@ -78,7 +78,7 @@ def samples(out: Workspace) -> dict[str, list[Json]]:
     examples: dict[str, list[str]] = {}
     for row in _rows(out, "rejected", None):
         _keep_least(rejected.setdefault((row["reason"], row["rule"] or ""), []), row)
-        if row["into"]:
+        if row["reason"].startswith(MERGED):
             clusters[row["into"]] += 1
             if len(named := examples.setdefault(row["into"], [])) < EXAMPLES:
                 named.append(row["id"])

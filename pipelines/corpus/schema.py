@@ -40,9 +40,10 @@ REJECTED = pa.schema(
     }
 )
 """`rejected/`: documents left out. `reason` is `empty`, `language`, the name of the rule set,
-`merged:exact`, `merged:near`, `repeated:paragraphs` or `repeated:lines`. For a merged one `into` is
-the id of the document that stays, `jaccard` and `shared` the evidence: the part and the number of
-their word n-grams that are in both."""
+`quality`, `contaminated`, `merged:exact`, `merged:near`, `repeated:paragraphs` or `repeated:lines`.
+For a merged one `into` is the id of the document that stays, `jaccard` and `shared` the evidence:
+the part and the number of their word n-grams that are in both. For a contaminated one `into` is the
+evaluation item, `value` the share of it that the text repeats."""
 
 QUARANTINE = pa.schema(
     {"source": pa.string(), "row": pa.int64(), "offset": pa.int64(), "reason": pa.string()}
@@ -63,6 +64,7 @@ WORKING = pa.schema(
         "rule": pa.string(),
         "value": pa.float64(),
         "threshold": pa.float64(),
+        "into": pa.string(),  # the evaluation item that a contaminated text repeats
         "masked": pa.string(),  # JSON: personal data replaced, by type
     }
 )

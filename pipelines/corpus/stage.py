@@ -8,10 +8,12 @@ of CPUs nor a kill changes a byte.
 """
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +23,27 @@ from numpy.typing import NDArray
 from pipelines.core.artifact import Workspace
 from pipelines.core.cluster import spread
 from pipelines.core.errors import DataError
+from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
-from pipelines.corpus import dedup, duplicates, passages, readers, schema
+from pipelines.corpus import contamination, dedup, duplicates, passages, quality, readers, schema
+from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.page import page
 from pipelines.corpus.passages import Passages
-from pipelines.corpus.readers import Slice, slices
-from pipelines.corpus.refine import refined, split
+from pipelines.corpus.readers import Document, Slice, slices
+from pipelines.corpus.refine import Learnt, refined, split
 from pipelines.corpus.report import counts, samples, summary
-from pipelines.corpus.sources import RawFile, expand
+from pipelines.corpus.sources import Files, RawFile, expand
 
 Row = dict[str, Any]
 Cut = tuple[int, int, int, bool]  # a slice without its file: row, rows, offset, last
 SLICES = ".work/slices.json"
+QUALITY, EVALUATION = ".work/quality.safetensors", ".work/evaluation.safetensors"
 ROWS = 0xFFFFFFFF  # of a document's number: its row in the part
 FOLDERS = {"candidate": "data", "rejected": "rejected", "quarantined": "quarantine"}
 NAMES_HELD = 64  # parts whose ids a task holds, some 0.5 MB each
-ALARM, ALARM_LEAST = 0.5, 100  # share of a source's documents that are near-duplicates; documents
+SEARCHED = ("jsonl", "parquet", "csv", "warc")  # formats that are read through to be cut
+ALARM_LEAST = 100  # documents of a source, below which its share says little
 
 
 def make(config: CorpusConfig, step: Step) -> Outcome:
@@ -50,6 +56,7 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     clock = time.perf_counter()
     parts = _parts(expand(config.sources), config.shard_docs, step.out)
     count = len(parts)
+    _learn(config, step.out)
     _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
@@ -58,7 +65,7 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     step.out.write("report.html", page(step.name, report, samples(step.out)).encode())
     rate = report["read"] / (time.perf_counter() - clock)
-    found = counts(report) | ({"passages_dropped": dropped} if _passages(config) else {})
+    found = counts(report) | ({"passages_dropped": dropped} if config.passages else {})
     return Outcome(counts=found, measured={"documents_per_s": rate})
 
 
@@ -89,7 +96,7 @@ def _parts(raws: list[RawFile], rows: int, out: Workspace) -> list[list[Slice]]:
 
 def _cuts(raws: list[RawFile], rows: int) -> list[list[Cut]]:
     """The slices of every file; files that must be looked into are, in parallel."""
-    looked_into = [number for number, raw in enumerate(raws) if raw.format in ("jsonl", "parquet")]
+    looked_into = [number for number, raw in enumerate(raws) if raw.format in SEARCHED]
     found = dict(spread(partial(_cut_one, raws, rows), looked_into))
     return [found.get(number) or _cut(raw, rows) for number, raw in enumerate(raws)]
 
@@ -108,11 +115,11 @@ def _first_pass(
     """Read and judge the documents of one part; returns how many there are, and candidates."""
     if out.exists(schema.part(schema.WORK, number)):
         return _size(out, schema.NAMED, number), _size(out, schema.KEYED, number)
-    words, candidates, index = dedup.Words(), 0, -1
+    learnt, candidates, index = _learnt(config, out), 0, -1
     work, names, keys = map(schema.Writer, (schema.WORKING, schema.NAMES, schema.KEYS))
     records = (record for part in parts[number] for record in readers.documents(part))
     for index, record in enumerate(records):
-        row = refined(config, record, words)
+        row = refined(config, record, learnt)
         work.add(row)
         names.add(row)
         if row["status"] == "candidate":
@@ -122,6 +129,47 @@ def _first_pass(
     out.write(schema.part(schema.KEYED, number), keys.done())
     out.write(schema.part(schema.WORK, number), work.done())  # the last: it says all are written
     return index + 1, candidates
+
+
+def _learn(config: CorpusConfig, out: Workspace) -> None:
+    """Write what texts are judged by: the classifier of the examples, the evaluation items."""
+    if config.quality and not out.exists(QUALITY):
+        wanted, unwanted = (
+            (text for _, text in _plain(files))
+            for files in (config.quality.wanted, config.quality.unwanted)
+        )
+        out.write(QUALITY, quality.train(wanted, unwanted).to_bytes())
+    if config.decontaminate and not out.exists(EVALUATION):
+        items: dict[str, list[tuple[str, str]]] = {}
+        for document, text in _plain(config.decontaminate.sets):
+            items.setdefault(document.source, []).append((str(document.row), text))
+        out.write(EVALUATION, contamination.build(items).to_bytes())
+
+
+def _plain(files: tuple[Files, ...]) -> Iterator[tuple[Document, str]]:
+    """The readable documents of some files, and their cleaned texts."""
+    for raw in expand(files):
+        for part in slices(raw, sys.maxsize):
+            for record in readers.documents(part):
+                if isinstance(record, Document):
+                    yield record, clean(record.text)
+
+
+def _learnt(config: CorpusConfig, out: Workspace) -> Learnt:
+    """What `_learn` wrote, loaded, for one part."""
+    return Learnt(
+        words=dedup.Words(),
+        quality=_opened(out, QUALITY, quality.load) if config.quality else None,
+        evaluation=_opened(out, EVALUATION, contamination.load) if config.decontaminate else None,
+    )
+
+
+@lru_cache(maxsize=2)  # both of a step, in a process that works on many parts
+def _opened(out: Workspace, name: str, load: Callable[[str], Any]) -> Any:
+    with scratch() as folder:
+        path = Path(folder) / "learnt"
+        path.write_bytes(out.read(name))
+        return load(str(path))
 
 
 def _size(out: Workspace, folder: str, number: int) -> int:
@@ -172,8 +220,8 @@ def _alarm(config: CorpusConfig, out: Workspace, count: int) -> None:
     Raises:
         DataError: more than the set share of a source's documents are near-duplicates.
     """
-    near, allowed = config.near_duplicates, _alarm_share(config)
-    if near is None or allowed is None:
+    allowed = config.near_duplicates.alarm if config.near_duplicates else None
+    if allowed is None:
         return
     candidates: Counter[str] = Counter()
     merged: Counter[str] = Counter()
@@ -199,21 +247,9 @@ def _near_by_source(out: Workspace, part: int) -> tuple[Counter[str], Counter[st
     return Counter(sources.take(keyed).to_pylist()), Counter(sources.take(near).to_pylist())
 
 
-def _alarm_share(config: CorpusConfig) -> float | None:
-    """The share of a source at which near-duplicates stop the step; None never does."""
-    share: float | None = getattr(config.near_duplicates, "alarm", ALARM)
-    return share
-
-
-def _passages(config: CorpusConfig) -> Passages | None:
-    """How repeated paragraphs or lines are dropped; None keeps them."""
-    how: Passages | None = getattr(config, "passages", None)
-    return how
-
-
 def _find_passages(config: CorpusConfig, out: Workspace, count: int) -> None:
     """Find the passages that an earlier document has, if asked for."""
-    if how := _passages(config):
+    if how := config.passages:
         units = list(spread(partial(_count_passages, out, how), range(count)))
         units = [number for _, number in sorted(units)]
         passages.find(spread, out, partial(_staying, out), units, how)
@@ -236,7 +272,7 @@ def _staying(out: Workspace, part: int) -> Iterator[tuple[int, str]]:
 def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> tuple[int, int]:
     """Write one part's kept, rejected and quarantined records; returns records, passages cut."""
     merges = _named(out, part)
-    dropped, how = passages.dropped(out, part), _passages(config)
+    dropped, how = passages.dropped(out, part), config.passages
     files = {"data": schema.DATA, "rejected": schema.REJECTED, "quarantine": schema.QUARANTINE}
     writers = {folder: schema.Writer(columns) for folder, columns in files.items()}
     index = -1

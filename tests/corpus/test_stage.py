@@ -102,7 +102,7 @@ def test_paragraphs_of_an_earlier_document_are_dropped_and_counted(tmp_path, ray
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
     settings = {"sources": (Files(paths=(str(path),)),), "rules": (), "languages": ()}
-    config = _WithPassages(passages=Passages(min_left=100), shard_docs=2, **settings)
+    config = CorpusConfig(passages=Passages(min_left=100), shard_docs=2, **settings)
     out, outcome = _make(config, tmp_path)
     assert outcome.counts["passages_dropped"] == 6
     assert _table(out, "data")["text"].to_pylist() == [texts[0], *stories[1:]]
@@ -121,7 +121,7 @@ def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_pat
     for _ in range(2):  # a second try stops as well
         with pytest.raises(DataError, match=r"letters.jsonl: 119 of its 120 .* more than 50%"):
             _make(CorpusConfig(**settings), tmp_path)
-    allowed = CorpusConfig(near_duplicates=_Alarm(alarm=None), **settings)
+    allowed = CorpusConfig(near_duplicates=NearDuplicates(alarm=None), **settings)
     assert _make(allowed, tmp_path / "allowed")[1].counts["merged"] == 119
 
 
@@ -180,14 +180,6 @@ def test_one_cpu_makes_the_same_bytes_as_two(made, raw, tmp_path, monkeypatch):
     with cluster.session(Placement(storage=str(tmp_path), cpus=1)):
         out, _ = _make(_config(raw), tmp_path)
     assert _bytes(out) == _bytes(made[0])
-
-
-class _WithPassages(CorpusConfig):
-    passages: Passages | None = None
-
-
-class _Alarm(NearDuplicates):
-    alarm: float | None = 0.5
 
 
 def _story(number):
