@@ -3,7 +3,7 @@
 The order is that of certainty: a byte order mark, valid UTF-8 (bytes of another encoding are all
 but never valid UTF-8, RFC 3629 section 1), what the file or server declares, UTF-16 betrayed by its
 zeros, and at last a guess from letter statistics. Nothing is ever replaced: what no encoding
-decodes exactly is refused.
+decodes exactly is refused, but for a few bytes of a web page.
 """
 
 import codecs
@@ -13,6 +13,7 @@ from charset_normalizer import from_bytes
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 SAMPLE = 1 << 16  # bytes that a guess looks at
+MISFITS = 0.01  # share of a page's characters that may be replaced
 DECLARED = 1024  # bytes a charset must be declared within: HTML standard, 13.2.3.2
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -45,6 +46,21 @@ def decoded(data: bytes, declared: str | None = None) -> str:
     if "\0" in text:
         return _zeros(data)
     return text
+
+
+def page_text(data: bytes, declared: str | None = None) -> str:
+    """The text of a web page; a few bytes that do not fit are replaced, as browsers do.
+
+    Raises:
+        ValueError: binary data, or more than one byte in a hundred fits no encoding.
+    """
+    try:
+        return decoded(data, declared)
+    except ValueError:
+        text = data.decode("utf-8", "replace")
+        if b"\0" in data or text.count("\ufffd") > MISFITS * len(text):
+            raise
+        return text
 
 
 def declared_charset(data: bytes) -> str | None:

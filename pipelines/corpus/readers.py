@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 
 from pipelines.core.errors import DataError
 from pipelines.corpus import pages, web
-from pipelines.corpus.encoding import declared_charset, decoded
+from pipelines.corpus.encoding import declared_charset, decoded, page_text
 from pipelines.corpus.extract import extract
 from pipelines.corpus.python_docs import docstrings
 from pipelines.corpus.sources import RawFile, filesystem
 
 MAX_BYTES = 10 << 20  # of one document; a larger one is a broken export, not prose
+ROWS_A_BYTE, MAX_ROWS = 100_000, 1 << 32  # one repeated value takes 20,000 rows a byte
 CHUNK = 1 << 16  # bytes decompressed at a time: a torn file loses less than this before the tear
 BOMB = 1 << 30  # bytes of one record: no export has it, and a bomb's rest is not worth the hours
 MAX_LINE = (
@@ -179,6 +180,7 @@ def _parquet(part: Slice) -> Iterator[Document | Quarantined]:
             # As a dictionary, 4 GiB of one repeated string (a 523-byte file) stays one string.
             # Delta-coded strings have no such decoder; they are decoded a few rows at a time.
             file = _footer(stream)
+            _claimed(raw, file)
             if not pages.has_deltas(file.metadata):
                 file = _footer(stream, read_dictionary=[raw.text])
             for row, values in _rows(file, stream, part, columns):
@@ -192,6 +194,18 @@ def _footer(stream: Any, **options: Any) -> Any:
     return pq.ParquetFile(
         stream, thrift_string_size_limit=FOOTER, thrift_container_size_limit=FOOTER, **options
     )
+
+
+def _claimed(raw: RawFile, file: Any) -> int:
+    """The rows that a footer claims.
+
+    Raises:
+        ValueError: more than the file can hold.
+    """
+    rows = int(file.metadata.num_rows)
+    if rows > min(ROWS_A_BYTE * raw.size, MAX_ROWS):
+        raise ValueError(f"its footer claims {rows:,} rows, the file has {raw.size:,} bytes")
+    return rows
 
 
 def _misfit(schema: Any, columns: list[str]) -> str | None:
@@ -344,7 +358,7 @@ def _whole(raw: RawFile) -> Iterator[Document | Quarantined]:
 def _as_text(raw: RawFile, data: bytes) -> str:
     match raw.format:
         case "html":
-            return extract(decoded(data, declared_charset(data)))
+            return extract(page_text(data, declared_charset(data)))
         case "code":
             if b"\0" in data[:BINARY_HEAD]:
                 raise ValueError("binary: it has NUL bytes")
@@ -393,8 +407,8 @@ def _starts(
 def _parquet_rows(raw: RawFile) -> int:
     try:
         with _open(raw) as stream:
-            return int(_footer(stream).metadata.num_rows)
-    except (OSError, pa.ArrowException) as error:  # the reader records it
+            return _claimed(raw, _footer(stream))
+    except (OSError, ValueError, pa.ArrowException) as error:  # the reader records it
         _refuse_unreachable(raw, error)
         return 0
 

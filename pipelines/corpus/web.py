@@ -13,7 +13,7 @@ from typing import Protocol
 
 import brotli
 
-from pipelines.corpus.encoding import declared_charset, decoded
+from pipelines.corpus.encoding import declared_charset, decoded, page_text
 from pipelines.corpus.extract import extract
 
 CHUNK = 1 << 16  # bytes read at a time
@@ -106,7 +106,7 @@ def _response(record: Record, max_bytes: int) -> str | None:
     if _media(media) not in _TEXTS:
         return None
     named = re.search(r"charset\s*=\s*[\"']?([\w:.-]+)", media, re.IGNORECASE)
-    text = decoded(body, named[1] if named else declared_charset(body))
+    text = page_text(body, named[1] if named else declared_charset(body))
     return text if _media(media) == "text/plain" else extract(text)
 
 

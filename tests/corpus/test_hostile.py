@@ -72,6 +72,18 @@ def similar(count, mib):
 LINES = GOOD * 3000
 GZIP = gzip.compress(b"".join(b'{"text": "%d"}\n' % (n * 7919**3) for n in range(5000)), mtime=0)
 ZSTD = zstandard.compress(LINES)
+
+
+def claiming(data, rows):
+    """The file of 100 rows whose footer claims `rows`: both are zigzag varints of field 3."""
+    size = struct.unpack("<I", data[-8:-4])[0]
+    varint, left = b"", 2 * rows
+    while left > 127:
+        varint, left = varint + bytes([left % 128 + 128]), left // 128
+    footer = data[-8 - size : -8].replace(b"\x16\xc8\x01", b"\x16" + varint + bytes([left]))
+    return data[: -8 - size] + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
 FINE = parquet(pa.table({"text": ["good"] * 100}))
 PAGE = b"<p>" + b"A sentence of some words which are enough. " * 20
 
@@ -123,6 +135,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "footer-huge.parquet": (FINE[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "not readable Pa"),
     "footer-zero.parquet": (FINE[:-8] + struct.pack("<I", 0) + b"PAR1", "not readable Parquet"),
     "footer-junk.parquet": (FINE[:-60] + b"\xff" * 52 + FINE[-8:], "not readable Parquet"),
+    "rows-claimed.parquet": (claiming(FINE, 2**50), "its footer claims 1,125,899,906,842,624 rows"),
     "page-junk.parquet": (FINE[:4] + b"\xff" * 40 + FINE[44:], "not readable Parquet"),
     "nested.parquet": (parquet(pa.table({"text": [[["x"]]]})), "column 'text' is list"),
     "struct.parquet": (parquet(pa.table({"text": [{"a": "x"}]})), "column 'text' is struct"),
