@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 SAMPLED, SAMPLE_CHARS = 64, 600
+MIXING = 1  # seed of the hash that draws documents, so that it draws others than the report
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,16 @@ def _broken(failure: Failure | None) -> Row | None:
         return None
     facts = dict(vars(failure))
     return {"reason": facts.pop("rule_set")} | facts
+
+
+def copies(name: str, weight: float, chosen: str) -> int:
+    """How often a document of a source of this weight is taken, by the hash of its id.
+
+    One of another split than `train` is never repeated: it would be judged on twice.
+    """
+    drawn = xxhash.xxh64_intdigest(name.encode(), seed=MIXING) % 10**6 < weight % 1 * 10**6
+    taken = int(weight) + drawn
+    return taken if chosen == "train" else min(taken, 1)
 
 
 def split(text: str, holdout: float) -> str:

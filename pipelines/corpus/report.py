@@ -8,6 +8,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow.compute as pc
 import xxhash
@@ -33,13 +34,15 @@ def summary(out: Workspace) -> Json:
         DataError: nothing is kept, or a document is unaccounted for.
     """
     work = _columns(out, schema.WORK, ["masked"])
-    kept = _columns(out, "data", ["language", "label", "split"])
+    taken = _columns(out, "data", ["language", "label", "split", "epoch"])
+    kept = Counter({values: number for values, number in taken.items() if values[3] == 0})
     funnel, lengths = _measured(out)
     rejected = _columns(out, "rejected", ["reason", "rule"])
     quarantined = _columns(out, "quarantine", ["reason"])
     report = {
         "read": work.total(),
         "kept": kept.total(),
+        "repeated": taken.total() - kept.total(),
         "quarantined": quarantined.total(),
         "rejected": _by(rejected, 0),
         "rules": _by(rejected, 1),
@@ -67,6 +70,7 @@ def counts(report: Json) -> dict[str, int]:
         "rejected": sum(report["rejected"].values()) - sum(merged.values()),
         "merged": sum(merged.values()),
         "quarantined": report["quarantined"],
+        **({"repeated": report["repeated"]} if report["repeated"] else {}),
         **report["splits"],
     }
 
@@ -137,9 +141,11 @@ def _measured(out: Workspace) -> tuple[list[Json], dict[str, int]]:
 
 def _sizes(out: Workspace) -> Iterator[tuple[tuple[str, str], int, int]]:
     """For each document its reason and rule, the bytes and the words of its text."""
-    for folder, columns in (("data", ["text"]), ("rejected", ["reason", "rule", "text"])):
+    for folder, columns in (("data", ["epoch", "text"]), ("rejected", ["reason", "rule", "text"])):
         for name in out.names(folder):
             table = schema.read(out.read(name), columns)
+            if folder == "data":
+                table = table.filter(pc.equal(table["epoch"], 0))
             sizes = pc.binary_length(table["text"]).to_pylist()
             words = pc.list_value_length(pc.utf8_split_whitespace(table["text"])).to_pylist()
             keys: list[tuple[str, str]] = [(KEPT, "")] * table.num_rows
@@ -154,16 +160,16 @@ def _rows(out: Workspace, folder: str, columns: list[str] | None) -> Iterator[Js
         yield from schema.read(out.read(name), columns).to_pylist()
 
 
-def _columns(out: Workspace, folder: str, names: list[str]) -> "Counter[tuple[str | None, ...]]":
+def _columns(out: Workspace, folder: str, names: list[str]) -> "Counter[tuple[Any, ...]]":
     """How often each combination of values of some columns occurs in a folder's parts."""
-    found: Counter[tuple[str | None, ...]] = Counter()
+    found: Counter[tuple[Any, ...]] = Counter()
     for name in out.names(folder):
         table = schema.read(out.read(name), names)
         found.update(zip(*(table[column].to_pylist() for column in names), strict=True))
     return found
 
 
-def _by(found: "Counter[tuple[str | None, ...]]", place: int) -> dict[str, int]:
+def _by(found: "Counter[tuple[Any, ...]]", place: int) -> dict[str, int]:
     """The counts by one of the columns, with nulls left out."""
     total: Counter[str] = Counter()
     for values, number in found.items():
@@ -173,7 +179,7 @@ def _by(found: "Counter[tuple[str | None, ...]]", place: int) -> dict[str, int]:
     return dict(total)
 
 
-def _masked(work: "Counter[tuple[str | None, ...]]") -> dict[str, int]:
+def _masked(work: "Counter[tuple[Any, ...]]") -> dict[str, int]:
     total: Counter[str] = Counter()
     for (text,), number in work.items():
         for kind, times in json.loads(text or "{}").items():

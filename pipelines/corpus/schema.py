@@ -21,9 +21,11 @@ DATA = pa.schema(
         "split": pa.string(),
         "source": pa.string(),
         "row": pa.int64(),
+        "epoch": pa.int32(),
     }
 )
-"""`data/`: kept documents, in the order of sorted source files, then rows."""
+"""`data/`: kept documents, in the order of sorted source files, then rows. A document of a source
+whose weight is above 1 follows itself, with `epoch` 0, 1, 2..."""
 
 REJECTED = pa.schema(
     {
@@ -40,10 +42,10 @@ REJECTED = pa.schema(
     }
 )
 """`rejected/`: documents left out. `reason` is `empty`, `language`, the name of the rule set,
-`quality`, `contaminated`, `merged:exact`, `merged:near`, `repeated:paragraphs` or `repeated:lines`.
-For a merged one `into` is the id of the document that stays, `jaccard` and `shared` the evidence:
-the part and the number of their word n-grams that are in both. For a contaminated one `into` is the
-evaluation item, `value` the share of it that the text repeats."""
+`quality`, `contaminated`, `sampled`, `merged:exact`, `merged:near`, `repeated:paragraphs` or
+`repeated:lines`. For a merged one `into` is the id of the document that stays, `jaccard` and
+`shared` the evidence: the part and the number of their word n-grams that are in both. For a
+contaminated one `into` is the evaluation item, `value` the share of it that the text repeats."""
 
 QUARANTINE = pa.schema(
     {"source": pa.string(), "row": pa.int64(), "offset": pa.int64(), "reason": pa.string()}

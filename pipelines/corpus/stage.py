@@ -31,7 +31,7 @@ from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.page import page
 from pipelines.corpus.passages import Passages
 from pipelines.corpus.readers import Document, Slice, slices
-from pipelines.corpus.refine import Learnt, refined, split
+from pipelines.corpus.refine import Learnt, copies, refined, split
 from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.sources import Files, RawFile, expand
 
@@ -54,13 +54,15 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
             near-duplicates.
     """
     clock = time.perf_counter()
-    parts = _parts(expand(config.sources), config.shard_docs, step.out)
+    raws = expand(config.sources)
+    parts = _parts(raws, config.shard_docs, step.out)
     count = len(parts)
     _learn(config, step.out)
     _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
-    dropped = _pass(partial(_second_pass, config, step.out), count, step, count)
+    weights = {raw.name: raw.weight for raw in raws if raw.weight != 1}
+    dropped = _pass(partial(_second_pass, config, weights, step.out), count, step, count)
     report = summary(step.out)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     step.out.write("report.html", page(step.name, report, samples(step.out)).encode())
@@ -269,7 +271,9 @@ def _staying(out: Workspace, part: int) -> Iterator[tuple[int, str]]:
             yield index, row["text"]
 
 
-def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> tuple[int, int]:
+def _second_pass(
+    config: CorpusConfig, weights: dict[str, float], out: Workspace, part: int
+) -> tuple[int, int]:
     """Write one part's kept, rejected and quarantined records; returns records, passages cut."""
     merges = _named(out, part)
     dropped, how = passages.dropped(out, part), config.passages
@@ -282,10 +286,16 @@ def _second_pass(config: CorpusConfig, out: Workspace, part: int) -> tuple[int, 
             row.update(merges[index])
         elif how and index in dropped:
             row.update(_cut_passages(row["text"], dropped[index], how))
-        folder = FOLDERS[row["status"]]
-        if folder == "data":
+        taken = 1
+        if row["status"] == "candidate":
             row["split"] = split(row["text"], config.holdout)
-        writers[folder].add(row)
+            weight = weights.get(row["source"], 1.0)
+            taken = copies(row["id"], weight, row["split"])
+            if not taken:
+                row |= {"status": "rejected", "reason": "sampled", "rule": "weight"}
+                row["threshold"] = weight
+        for epoch in range(max(taken, 1)):
+            writers[FOLDERS[row["status"]]].add(row | {"epoch": epoch})
     for folder, writer in writers.items():
         out.write(schema.part(folder, part), writer.done())
     return index + 1, sum(map(len, dropped.values()))

@@ -24,7 +24,14 @@ def out(tmp_path):
     ]
     bad = [{"source": "f", "row": 30, "offset": 5, "reason": "not JSON"}]
     kept = [
-        {"id": f"f:{row}", "text": text, "language": "en", "split": "train", "label": "a"}
+        {
+            "id": f"f:{row}",
+            "text": text,
+            "language": "en",
+            "split": "train",
+            "label": "a",
+            "epoch": 0,
+        }
         for row, text in enumerate(KEPT)
     ]
     rows = [

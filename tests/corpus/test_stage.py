@@ -111,6 +111,34 @@ def test_paragraphs_of_an_earlier_document_are_dropped_and_counted(tmp_path, ray
     assert left_out["text"] == texts[6]
 
 
+def test_sources_are_mixed_by_weight_and_repeats_are_told(tmp_path, ray_local):
+    for number, name in enumerate(("few", "plain", "twice")):
+        texts = [_story(100 * number + row) for row in range(40)]
+        lines = "\n".join(json.dumps({"text": text}) for text in texts)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    weights = {"few": 0.5, "plain": 1.0, "twice": 2.25}
+    sources = tuple(
+        Files(paths=(str(tmp_path / f"{name}.jsonl"),), weight=weight)
+        for name, weight in weights.items()
+    )
+    config = CorpusConfig(sources=sources, rules=(), languages=(), holdout=0.2, shard_docs=30)
+    out, outcome = _make(config, tmp_path)
+    rows = _table(out, "data").to_pylist()
+    taken = {name: [row for row in rows if row["source"] == f"{name}.jsonl"] for name in weights}
+    assert 12 <= len(taken["few"]) <= 28
+    assert len(taken["plain"]) == 40
+    assert {row["epoch"] for row in taken["twice"] if row["split"] == "test"} == {0}
+    train = [row["id"] for row in taken["twice"] if row["split"] == "train"]
+    assert {train.count(name) for name in train} == {2, 3}
+    repeats = sum(row["epoch"] > 0 for row in rows)
+    assert outcome.counts["repeated"] == repeats > 0
+    assert outcome.counts["kept"] == len(rows) - repeats
+    sampled = _table(out, "rejected").to_pylist()
+    assert {(row["reason"], row["rule"], row["threshold"]) for row in sampled} == {
+        ("sampled", "weight", 0.5)
+    }
+
+
 def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_path, ray_local):
     """120 letters from one template: 119 of them are like the first."""
     words = _story(1)
