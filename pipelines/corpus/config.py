@@ -1,13 +1,12 @@
 """Settings of the corpus stage: which raw text, and what is done to it."""
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
-from pipelines.corpus.passages import Passages
-from pipelines.corpus.rules.sets import RuleSet
+from pipelines.corpus.rules.measure import RuleSet
 from pipelines.corpus.sources import Files, Source
 from pipelines.safety.pii import TYPES, PiiType
 
@@ -29,6 +28,20 @@ class NearDuplicates(Config):
         le=1,
         description="share of a source's documents that are near-duplicates at which the step "
         "stops, for templates look so; None never stops it",
+    )
+
+
+class Passages(Config):
+    """Exact removal of paragraphs or lines that an earlier document has."""
+
+    unit: Literal["paragraphs", "lines"] = Field(
+        default="paragraphs", description="what is compared and dropped"
+    )
+    min_chars: int = Field(
+        default=40, ge=1, description="characters of the shortest one that is dropped"
+    )
+    min_left: int = Field(
+        default=200, ge=0, description="characters below which a document cut so is left out"
     )
 
 

@@ -12,14 +12,12 @@ section 2.2) remove spans that occur elsewhere in the corpus.
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.config import Config
 from pipelines.corpus import shuffle
+from pipelines.corpus.config import Passages
 from pipelines.corpus.dedup import fingerprint
 from pipelines.corpus.shuffle import KEYED, Records, Spread
 
@@ -29,20 +27,6 @@ _BREAKS = {"paragraphs": re.compile(r"(\n[^\S\n]*\n\s*)"), "lines": re.compile(r
 
 Staying = Callable[[int], Iterator[tuple[int, str]]]
 """Row and text of the documents of a part that stay."""
-
-
-class Passages(Config):
-    """Exact removal of paragraphs or lines that an earlier document has."""
-
-    unit: Literal["paragraphs", "lines"] = Field(
-        default="paragraphs", description="what is compared and dropped"
-    )
-    min_chars: int = Field(
-        default=40, ge=1, description="characters of the shortest one that is dropped"
-    )
-    min_left: int = Field(
-        default=200, ge=0, description="characters below which a document cut so is left out"
-    )
 
 
 def find(spread: Spread, out: Workspace, staying: Staying, units: list[int], how: Passages) -> None:

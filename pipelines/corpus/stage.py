@@ -27,9 +27,8 @@ from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus import contamination, dedup, duplicates, passages, quality, readers, schema
 from pipelines.corpus.clean import clean
-from pipelines.corpus.config import CorpusConfig
+from pipelines.corpus.config import CorpusConfig, Passages
 from pipelines.corpus.page import page
-from pipelines.corpus.passages import Passages
 from pipelines.corpus.readers import Document, Slice, slices
 from pipelines.corpus.refine import Learnt, copies, refined, split
 from pipelines.corpus.report import counts, samples, summary

@@ -78,6 +78,11 @@ class MaskedLMTask:
         batch_rows: int,
         parts: int,
     ) -> None:
+        if tokens.packing != "document":  # a row of several documents has no next sentence
+            raise DataError(
+                f"masked-lm needs Tokens of packing=document, these are {tokens.packing}; make "
+                "them anew"
+            )
         self._tokens, self._special, self._config = tokens, special, config
         self._seed, self._parts = seed, parts
         self._order = Order(tokens.lengths, seed, batch_rows)

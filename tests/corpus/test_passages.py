@@ -6,7 +6,8 @@ import pytest
 from pipelines.core.artifact import Workspace
 from pipelines.core.storage import Store
 from pipelines.corpus import shuffle
-from pipelines.corpus.passages import Passages, count, dropped, find, without
+from pipelines.corpus.config import Passages
+from pipelines.corpus.passages import count, dropped, find, without
 
 PARAGRAPHS = Passages(min_chars=5, min_left=0)
 LINES = Passages(unit="lines", min_chars=5, min_left=0)

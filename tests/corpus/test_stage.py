@@ -16,8 +16,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Step
 from pipelines.corpus import schema
-from pipelines.corpus.config import CorpusConfig, NearDuplicates
-from pipelines.corpus.passages import Passages
+from pipelines.corpus.config import CorpusConfig, NearDuplicates, Passages
 from pipelines.corpus.sources import Files
 
 pytestmark = pytest.mark.ray

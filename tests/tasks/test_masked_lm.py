@@ -1,5 +1,7 @@
 """Masks and pairs: their shares, what depends on what, and the loss against transformers' own."""
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -91,6 +93,15 @@ def test_of_these_80_percent_are_masked_10_random_10_kept(folder: Path) -> None:
     drawn = seen[(seen != SPECIAL.mask) & (seen != targets)]
     assert drawn.min() >= 5  # no special token
     assert len(np.unique(drawn)) > 300
+
+
+def test_rows_of_several_documents_are_refused(folder: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    shutil.copytree(folder, packed)
+    index = json.loads((packed / "index.json").read_text())
+    (packed / "index.json").write_text(json.dumps(index | {"packing": "concat"}))
+    with pytest.raises(DataError, match="needs Tokens of packing=document, these are concat"):
+        task(packed)
 
 
 def test_half_of_the_second_texts_follow_and_the_others_are_of_another_document(

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+RuleSet = Literal["gopher@paper", "gopher@fineweb", "c4", "fineweb", "refinedweb", "zh"]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ them, are its filters; `benchmarks/rules.md` compares the verdicts with datatrov
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, assert_never
+from typing import assert_never
 
 from pipelines.corpus.rules import chinese, gopher, lines
 from pipelines.corpus.rules.fineweb import fineweb
-from pipelines.corpus.rules.measure import Failure, Measure, first_failure
+from pipelines.corpus.rules.measure import Failure, Measure, RuleSet, first_failure
 from pipelines.corpus.rules.words import Words
-
-RuleSet = Literal["gopher@paper", "gopher@fineweb", "c4", "fineweb", "refinedweb", "zh"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.corpus.rules.sets import RuleSet, judge
+from pipelines.corpus.rules.measure import RuleSet
+from pipelines.corpus.rules.sets import judge
 
 PROSE = "\n".join(
     f"It is the {n}th line of a text that we have read with some care, and {n} more."
