@@ -72,6 +72,11 @@ def test_the_chinese_readme_has_the_same_commands() -> None:
     assert commands("README.zh-CN.md") == COMMANDS
 
 
+def test_the_docs_show_no_command_that_the_readme_has_not() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        assert set(commands(f"docs/{page.name}")) <= set(COMMANDS), page.name
+
+
 def test_both_readmes_have_the_same_headings_and_tables() -> None:
     def shape(readme: str) -> list[str]:
         text = (ROOT / readme).read_text()
