@@ -65,6 +65,7 @@ def test_processes_form_a_group_and_rank_0_answers(ray_local: None, out: Workspa
     assert [point["step"] for point in seen] == [1, 2]
 
 
+@pytest.mark.slow  # CI kills one in mid-training instead: tests/train/test_stage.py
 def test_a_killed_process_restarts_the_group(
     ray_local: None, out: Workspace, tmp_path: Path
 ) -> None:
