@@ -51,9 +51,9 @@ def documents(data: Path, every: int) -> list[Row]:
 
 def sign_ours(texts: list[str], slice_: int, folder: Path) -> float:
     """CPU seconds of fingerprints and bucket keys of a slice, which go to `folder`."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from pipelines.corpus import dedup  # noqa: PLC0415 (not in the other environment)
+    from pipelines.corpus import dedup
 
     before = time.process_time()
     words = dedup.Words()
@@ -65,11 +65,11 @@ def sign_ours(texts: list[str], slice_: int, folder: Path) -> float:
 
 def finish_ours(slices: list[list[str]], folder: Path) -> tuple[float, list[int]]:
     """CPU seconds of all the rest, and the documents removed."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from pipelines.core.artifact import Workspace  # noqa: PLC0415
-    from pipelines.core.storage import Store  # noqa: PLC0415
-    from pipelines.corpus import duplicates  # noqa: PLC0415
+    from pipelines.core.artifact import Workspace
+    from pipelines.core.storage import Store
+    from pipelines.corpus import duplicates
 
     before = time.process_time()
     out = Workspace.take(Store.at(str(folder / "work")))
@@ -95,8 +95,8 @@ def finish_ours(slices: list[list[str]], folder: Path) -> tuple[float, list[int]
 
 
 def _trove_config() -> Any:
-    from datatrove.pipeline.dedup.minhash import MinhashConfig  # noqa: PLC0415
-    from datatrove.utils.hashing import HashConfig  # noqa: PLC0415
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.utils.hashing import HashConfig
 
     return MinhashConfig(
         hash_config=HashConfig(hash_fc="sha1", precision=64),
@@ -108,9 +108,9 @@ def _trove_config() -> Any:
 
 def sign_datatrove(texts: list[str], slice_: int, folder: Path) -> float:
     """CPU seconds of datatrove's first stage, its word splitter warm."""
-    from datatrove.data import Document  # noqa: PLC0415
-    from datatrove.pipeline.dedup import MinhashDedupSignature  # noqa: PLC0415
-    from datatrove.utils.text import split_into_words  # noqa: PLC0415
+    from datatrove.data import Document
+    from datatrove.pipeline.dedup import MinhashDedupSignature
+    from datatrove.utils.text import split_into_words
 
     split_into_words("warm up.")
     found = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
@@ -122,9 +122,9 @@ def sign_datatrove(texts: list[str], slice_: int, folder: Path) -> float:
 
 def finish_datatrove(slices: list[list[str]], folder: Path) -> tuple[float, list[int]]:
     """CPU seconds of its other three stages, and the documents removed."""
-    from datatrove.data import Document  # noqa: PLC0415
-    from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter  # noqa: PLC0415
-    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets  # noqa: PLC0415
+    from datatrove.data import Document
+    from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter
+    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets
 
     config, gone, start = _trove_config(), [], 0
     before = time.process_time()

@@ -38,14 +38,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def ours() -> Callable[[str], str]:
     """Our mask, of all types."""
-    from pipelines.safety.pii import mask  # noqa: PLC0415 (not in the other environment)
+    from pipelines.safety.pii import mask
 
     return lambda text: mask(text)[0]
 
 
 def datatrove() -> Callable[[str], str]:
     """The formatter of datatrove, of e-mail and public IPv4 addresses."""
-    from datatrove.pipeline.formatters import PIIFormatter  # noqa: PLC0415
+    from datatrove.pipeline.formatters import PIIFormatter
 
     return PIIFormatter().format
 

@@ -54,7 +54,7 @@ def digest(text: str) -> str:
 
 def ours() -> Callable[[str], Row]:
     """A judge by our rule sets."""
-    from pipelines.corpus.rules.sets import judge  # noqa: PLC0415 (not in the other environment)
+    from pipelines.corpus.rules.sets import judge
 
     def run(text: str) -> Row:
         verdict = judge(text, ("gopher@fineweb", "c4", "fineweb"))
@@ -67,9 +67,9 @@ def ours() -> Callable[[str], Row]:
 
 def datatrove() -> Callable[[str], Row]:
     """A judge by datatrove's filters, its model warm."""
-    from datatrove.data import Document  # noqa: PLC0415
-    from datatrove.pipeline import filters  # noqa: PLC0415
-    from datatrove.utils.text import split_into_words  # noqa: PLC0415
+    from datatrove.data import Document
+    from datatrove.pipeline import filters
+    from datatrove.utils.text import split_into_words
 
     chain = [
         filters.GopherRepetitionFilter(),
