@@ -25,8 +25,9 @@ from pipelines.model.build import Labels, Vocabulary, build
 from pipelines.model.checkpoint import Loaded, load_model, read_facts, supply
 from pipelines.tasks.classify import ClassifyTask, encode, number, scores, select
 from pipelines.tasks.protocol import Batch, inputs
-from pipelines.train.loop import Team, fit
+from pipelines.train.loop import fit
 from pipelines.train.publish import publish
+from pipelines.train.team import Team
 
 GROUP = 2048  # texts a file of teacher's logits
 ROWS = 64  # texts the teacher reads at once

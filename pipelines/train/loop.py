@@ -10,14 +10,12 @@ import hashlib
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import distributed
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.cluster import PROGRESS
@@ -27,6 +25,7 @@ from pipelines.tasks.protocol import Batch, Task
 from pipelines.train import state
 from pipelines.train.config import Optimise
 from pipelines.train.schedule import learning_rate
+from pipelines.train.team import Gradients, Team
 from pipelines.train.throughput import Meter, peak_flops, precision
 
 log = logging.getLogger(__name__)
@@ -47,45 +46,6 @@ class Fitted:
     history: list[Json]
     tokens: int
     measured: dict[str, float]
-
-
-class Team:
-    """The processes that learn together; alone where there is no torch process group."""
-
-    def __init__(self) -> None:
-        alone = not (distributed.is_available() and distributed.is_initialized())
-        self.rank = 0 if alone else distributed.get_rank()
-        self.size = 1 if alone else distributed.get_world_size()
-        self.device = torch.device("cpu")
-        if torch.cuda.is_available() and (alone or distributed.get_backend() == "nccl"):
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-
-    def add(self, tensor: torch.Tensor) -> None:
-        """Replace `tensor` by its sum over all processes."""
-        if self.size > 1:
-            distributed.all_reduce(tensor)
-
-
-class Gradients:
-    """All gradients of a model in one flat tensor, so that one call adds them up among processes.
-
-    DistributedDataParallel would want every loss computed inside one `forward`, and divides by the
-    number of processes, which rounds when that is no power of two.
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        parameters = list(model.parameters())
-        sizes = [parameter.numel() for parameter in parameters]
-        self.flat = torch.zeros(sum(sizes), device=parameters[0].device)
-        for parameter, piece in zip(parameters, torch.split(self.flat, sizes), strict=True):
-            parameter.grad = piece.view_as(parameter)
-
-    def clip(self, largest: float) -> float:
-        """Scale down to norm `largest` where it is above; returns the norm before."""
-        norm = float(torch.linalg.vector_norm(self.flat))
-        if largest < norm < math.inf:
-            self.flat.mul_(largest / norm)
-        return norm
 
 
 class Progress:

@@ -16,15 +16,15 @@ from pipelines.core.workflow import Outcome, Step
 from pipelines.model import warm
 from pipelines.model.build import Labels, Vocabulary, build, start
 from pipelines.model.checkpoint import read_config
-from pipelines.tasks.classify import ClassifyTask, encode, labelled, number, select
+from pipelines.tasks.classify import labelled, select
 from pipelines.tasks.config import Classify, MaskedLM
-from pipelines.tasks.masked_lm import MaskedLMTask, Special
-from pipelines.tasks.protocol import Task
+from pipelines.tasks.open import Batching, Rows, open_task
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.shards import Tokens
 from pipelines.train.config import TrainConfig
-from pipelines.train.loop import Team, fit
+from pipelines.train.loop import fit
 from pipelines.train.publish import publish
+from pipelines.train.team import Team
 
 
 def make(config: TrainConfig, step: Step) -> Outcome:
@@ -125,8 +125,11 @@ def learn(settings: Json) -> Json:
         with torch.no_grad():
             table = model.get_input_embeddings().weight
             table.copy_(torch.from_numpy(warm.read(settings["out"])))
-    task, max_length = _task(config, inputs["data"].local(), source, settings["labels"])
-    fitted = fit(model, task, config.optimise, settings["out"])
+    optimise = config.optimise
+    rows = Rows(inputs["data"].local(), source, settings["labels"], config.split, config.max_rows)
+    order = Batching(optimise.seed, optimise.batch_rows, optimise.shards)
+    task, max_length = open_task(config.task, rows, order)
+    fitted = fit(model, task, optimise, settings["out"])
     if Team().rank:
         return {}
     facts = publish(
@@ -164,23 +167,3 @@ def _model(config: TrainConfig, inputs: dict[str, Artifact], source: Path, names
     tokenizer = open_tokenizer(source)
     vocabulary = Vocabulary(len(tokenizer), tokenizer.pad_token_id)
     return build(config.model, vocabulary, labels, config.optimise.seed)
-
-
-def _task(config: TrainConfig, data: Path, source: Path, names: list[str]) -> tuple[Task, int]:
-    """What is learnt, and the most tokens a row of it has."""
-    tokenizer, optimise = open_tokenizer(source), config.optimise
-    order: dict[str, int] = {
-        "seed": optimise.seed,
-        "batch_rows": optimise.batch_rows,
-        "parts": optimise.shards,
-    }
-    match config.task:
-        case MaskedLM():
-            tokens = Tokens(data)
-            return MaskedLMTask(tokens, Special.of(tokenizer), config.task, **order), tokens.length
-        case Classify(max_length=max_length):
-            table = select(data, config.split, config.max_rows)
-            rows = encode(tokenizer, table["text"].to_pylist(), max_length)
-            labels = number(table["label"].to_pylist(), names, str(data))
-            pad_id = tokenizer.pad_token_id
-            return ClassifyTask(rows, labels, pad_id=pad_id, **order), max_length

@@ -22,6 +22,7 @@ from pipelines.tokens.shards import Tokens
 from pipelines.train import loop
 from pipelines.train.config import Optimise
 from pipelines.train.loop import Fitted, fit
+from pipelines.train.team import Gradients
 
 # Dropout is on, so that a wrong generator state after a resume would show.
 SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32, dropout=0.1)
@@ -263,7 +264,7 @@ def test_a_part_without_rows_changes_nothing(weight: Weight, tmp_path: Path) -> 
 
 
 def test_gradients_are_scaled_down_to_the_largest_norm(weight: Weight) -> None:
-    gradients = loop.Gradients(weight)
+    gradients = Gradients(weight)
     assert weight.weight.grad is not None
     weight.weight.grad.fill_(8)
     assert gradients.clip(2.0) == 8
