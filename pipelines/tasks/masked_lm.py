@@ -87,10 +87,10 @@ class MaskedLMTask:
         self._seed, self._parts = seed, parts
         self._order = Order(tokens.lengths, seed, batch_rows)
         self._documents = tokens.documents
-        if config.next_sentence and len(np.unique(self._documents)) < 2:
+        if config.pair == "next-sentence" and len(np.unique(self._documents)) < 2:
             raise DataError(
-                "next_sentence needs text of two documents or more, the Tokens have one; add "
-                "documents or set task.next_sentence=false"
+                "pair=next-sentence needs text of two documents or more, the Tokens have one; add "
+                "documents or set task.pair=none"
             )
 
     @property
@@ -101,7 +101,7 @@ class MaskedLMTask:
     @property
     def objectives(self) -> Mapping[str, float]:
         """Both losses weigh the same, as in the paper."""
-        return {"masked_loss": 1.0} | ({"next_loss": 1.0} if self._config.next_sentence else {})
+        return {"masked_loss": 1.0} | ({"next_loss": 1.0} if self._config.pair == "next-sentence" else {})
 
     def batches(self, step: int) -> list[Batch]:
         """Every part of the batch of step `step`."""
@@ -137,7 +137,7 @@ class MaskedLMTask:
         hidden_KD = encoded.last_hidden_state.flatten(0, 1).index_select(0, given["positions"])
         scores_KV = model.cls.predictions(hidden_KD).float()
         found = _figures("masked", scores_KV, given["targets"])
-        if self._config.next_sentence:
+        if self._config.pair == "next-sentence":
             scores_B2 = model.cls.seq_relationship(encoded.pooler_output).float()
             found |= _figures("next", scores_B2, given["labels"])
         return found
@@ -153,7 +153,7 @@ class MaskedLMTask:
         and neither label's rows are those that end where a sentence does.
         """
         ids, starts = self._tokens.row(row)
-        if not self._config.next_sentence:
+        if self._config.pair != "next-sentence":
             return ids, None, FOLLOWS
         cut = _cut(len(ids), starts, random)
         other = row
@@ -199,7 +199,7 @@ class MaskedLMTask:
         }
         masked, pairs = len(arrays["targets"]), len(examples)
         counts = {"masked_loss": masked, "masked_accuracy": masked}
-        if self._config.next_sentence:
+        if self._config.pair == "next-sentence":
             counts |= {"next_loss": pairs, "next_accuracy": pairs}
         return Batch(
             tensors,

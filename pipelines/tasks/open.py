@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipelines.core.errors import ConfigError
 from pipelines.tasks.classify import ClassifyTask, encode, number, select
-from pipelines.tasks.config import Classify, MaskedLM, TaskConfig
+from pipelines.tasks.config import CausalLM, Classify, Denoise, MaskedLM, SpanCorruption, TaskConfig
 from pipelines.tasks.masked_lm import MaskedLMTask, Special
 from pipelines.tasks.protocol import Task
 from pipelines.tokenizer.load import open_tokenizer
@@ -52,3 +53,5 @@ def open_task(config: TaskConfig, rows: Rows, batching: Batching) -> tuple[Task,
             labels = number(table["label"].to_pylist(), rows.labels, str(rows.data))
             pad_id = tokenizer.pad_token_id
             return ClassifyTask(encoded, labels, pad_id=pad_id, **order), max_length
+        case CausalLM() | SpanCorruption() | Denoise():
+            raise ConfigError(f"task {config.kind} is not built yet; expected masked-lm or classify")

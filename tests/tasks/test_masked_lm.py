@@ -76,7 +76,7 @@ def documents(example: Example) -> tuple[set[int], set[int]]:
 
 
 def test_a_fixed_share_of_each_row_is_predicted(folder: Path) -> None:
-    for example in examples(folder, epochs=1, mask_share=0.2, next_sentence=False):
+    for example in examples(folder, epochs=1, mask_share=0.2, pair="none"):
         assert len(example.positions) == 0.2 * LENGTH
         assert len(set(example.positions.tolist())) == len(example.positions)
         assert not {0, len(example.ids) - 1} & set(example.positions.tolist())
@@ -204,16 +204,16 @@ def test_an_example_depends_on_seed_epoch_and_row_alone(folder: Path) -> None:
 
 
 def test_without_next_sentence_a_row_is_one_text(folder: Path) -> None:
-    example = task(folder, next_sentence=False).example(0, 0)
+    example = task(folder, pair="none").example(0, 0)
     ids = Tokens(folder).row(0).ids.tolist()
     assert unmasked(example).tolist() == [SPECIAL.cls, *ids, SPECIAL.sep]
     assert not example.segments.any()
 
 
 def test_one_document_cannot_give_next_sentence_pairs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"two documents or more.*next_sentence=false"):
+    with pytest.raises(DataError, match=r"two documents or more.*pair=none"):
         task(written(tmp_path, 1))
-    task(written(tmp_path, 1), next_sentence=False)
+    task(written(tmp_path, 1), pair="none")
 
 
 def test_the_loss_is_transformers_own(folder: Path) -> None:
