@@ -26,6 +26,11 @@ class Optimise(Config):
         description="auto: bf16 where the CPU or GPU has it, else fp32, so the weights depend on "
         "the machine; the manifest's measured.precision_bits tells which it was",
     )
+    parallel: Literal["replicate", "shard"] = Field(
+        default="replicate",
+        description="replicate: every worker holds all weights; shard: each holds its share of "
+        "weights, gradients and moments, and gathers a layer at a time",
+    )
     checkpoint_steps: int = Field(
         default=100,
         ge=1,
