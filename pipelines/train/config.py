@@ -119,18 +119,6 @@ class Optimise(Config):
         description="Inductor's code for the model; auto: where a run is long enough to gain by it "
         "here, so the weights depend on the machine; measured.compiled tells whether it was",
     )
-    attention: Literal["sdpa", "eager", "auto"] = Field(
-        default="sdpa",
-        description="the code that attends: torch's fused one, where the model has it, or plain "
-        "products; auto measures both for a second and keeps the faster, so the weights depend on "
-        "the machine; the manifest's measured.attention_sdpa tells which it was",
-    )
-    compile: Literal["off", "auto", "on"] = Field(
-        default="off",
-        description="on: compile the model first, a minute or two, or stop where that fails; auto: "
-        "if the run is long enough, it can be compiled, and it is then faster, so the weights "
-        "depend on the machine; measured.compiled tells what was done",
-    )
     parallel: Literal["replicate", "shard"] = Field(
         default="replicate",
         description="replicate: every worker holds all weights; shard: each holds its share of "
