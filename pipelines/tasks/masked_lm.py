@@ -1,53 +1,38 @@
-"""Masked language modelling and next-sentence prediction (Devlin et al. 2019, section 3.1).
+"""Masked language modelling, with a sentence pair's label or without (Devlin et al. 2019, 3.1).
 
-Token rows in; batches and the two losses out. Masks and pairs come from a counter-based generator
-keyed by (seed, epoch, row), so they depend on neither process, worker count nor restart.
+Token rows in; batches and the losses out. Masks and pairs come from a counter-based generator keyed
+by (seed, epoch, row), so they depend on neither process, worker count nor restart.
+
+Rows of one document are framed as `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`. Packed rows are taken
+as they are, full of tokens: each document ends with its end token and sees itself alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
-from torch.nn import functional
-from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import DataError
+from pipelines.tasks.chance import generator
 from pipelines.tasks.config import MaskedLM
+from pipelines.tasks.heads import chosen, figures, pair_scores, word_scores
+from pipelines.tasks.packed import pack, within
 from pipelines.tasks.protocol import Batch, inputs, pad, shards
+from pipelines.tasks.special import Special
 from pipelines.tokens.order import Order
 from pipelines.tokens.shards import Tokens
 
 # Devlin et al. 2019, section 3.1 and appendix A.1.
 MASKED, RANDOM = 0.8, 0.1
 FOLLOWS, OTHER = 0, 1  # transformers' `next_sentence_label`
+IN_ORDER, SWAPPED = 0, 1  # transformers' `sentence_order_label`
+FIGURES = {"next-sentence": "next", "sentence-order": "order"}  # what a pair's are called
 # Were second texts cut to the shorter of the two and no further, it would end with its sentence and
 # the longer one would not: boosted trees on the lengths and the last token then told 58 % of labels
 # of 64-token rows, with this 52 %, for 3 % of the tokens.
 RAGGED = 4
-
-
-@dataclass(frozen=True)
-class Special:
-    """The ids a row is built with, and the ordinary ones a random token is drawn from."""
-
-    pad: int
-    cls: int
-    sep: int
-    mask: int
-    ordinary: np.ndarray
-
-    @staticmethod
-    def of(tokenizer: PreTrainedTokenizerFast) -> "Special":
-        """Those of a tokenizer."""
-        return Special(
-            tokenizer.pad_token_id,
-            tokenizer.cls_token_id,
-            tokenizer.sep_token_id,
-            tokenizer.mask_token_id,
-            np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids),
-        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class MaskedLMTask:
     """Rows of `tokens`, masked anew each epoch.
 
     Raises:
-        DataError: next-sentence prediction has only one document to draw from.
+        DataError: a pair is asked for of packed rows, or a next sentence of one document.
     """
 
     def __init__(
@@ -78,16 +63,18 @@ class MaskedLMTask:
         batch_rows: int,
         parts: int,
     ) -> None:
-        if tokens.packing != "document":  # a row of several documents has no next sentence
-            raise DataError(
-                f"masked-lm needs Tokens of packing=document, these are {tokens.packing}; make "
-                "them anew"
-            )
         self._tokens, self._special, self._config = tokens, special, config
         self._seed, self._parts = seed, parts
         self._order = Order(tokens.lengths, seed, batch_rows)
-        self._documents = tokens.documents
-        if config.pair == "next-sentence" and len(np.unique(self._documents)) < 2:
+        self._packed = tokens.packing != "document"
+        self._pair_name = FIGURES.get(config.pair)
+        if self._packed and self._pair_name:
+            raise DataError(
+                f"task.pair={config.pair} needs Tokens of packing=document, these are "
+                f"{tokens.packing}: make them anew, or set task.pair=none"
+            )
+        self._documents = tokens.documents if config.pair == "next-sentence" else None
+        if self._documents is not None and len(np.unique(self._documents)) < 2:
             raise DataError(
                 "pair=next-sentence needs text of two documents or more, the Tokens have one; add "
                 "documents or set task.pair=none"
@@ -101,7 +88,7 @@ class MaskedLMTask:
     @property
     def objectives(self) -> Mapping[str, float]:
         """Both losses weigh the same, as in the paper."""
-        return {"masked_loss": 1.0} | ({"next_loss": 1.0} if self._config.pair == "next-sentence" else {})
+        return {"masked_loss": 1.0} | ({f"{self._pair_name}_loss": 1.0} if self._pair_name else {})
 
     def batches(self, step: int) -> list[Batch]:
         """Every part of the batch of step `step`."""
@@ -110,9 +97,10 @@ class MaskedLMTask:
 
     def example(self, row: int, epoch: int) -> Example:
         """Row `row` as it is seen in `epoch`: paired with a second text, and masked."""
-        # From epoch 1 on, because the data order has the keys (seed, epoch) to itself.
-        key = np.array([self._seed, (epoch + 1) << 40 | row], dtype=np.uint64)
-        random = np.random.Generator(np.random.Philox(key=key))
+        random = generator(self._seed, epoch, row)
+        if self._packed:
+            ids = self._tokens.row(row).ids.astype(np.int64)
+            return self._mask(ids, np.zeros(len(ids), np.int64), FOLLOWS, random)
         first, second, label = self._pair(row, random)
         special = self._special
         ids = np.concatenate([[special.cls], first, [special.sep]])
@@ -123,38 +111,48 @@ class MaskedLMTask:
         return self._mask(ids.astype(np.int64), segments, label, random)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Sums of both losses and of right answers; the head runs on masked positions alone.
-
-        At 8k entries the head is most of a small model's arithmetic, and 85 % of positions have no
-        target.
-        """
+        """Sums of the losses and of right answers; the head runs on masked positions alone."""
         given = batch.tensors
-        encoded = model.bert(
-            input_ids=given["input_ids"],
-            attention_mask=given.get("attention_mask"),
-            token_type_ids=given["token_type_ids"],
-        )
-        hidden_KD = encoded.last_hidden_state.flatten(0, 1).index_select(0, given["positions"])
-        scores_KV = model.cls.predictions(hidden_KD).float()
-        found = _figures("masked", scores_KV, given["targets"])
-        if self._config.pair == "next-sentence":
-            scores_B2 = model.cls.seq_relationship(encoded.pooler_output).float()
-            found |= _figures("next", scores_B2, given["labels"])
+        mask = given.get("attention_mask")
+        if "documents" in given:
+            mask = within(model, given["documents"])
+        names = ("input_ids", "position_ids", "token_type_ids")
+        asked = {name: given[name] for name in names if name in given}
+        encoded = model.base_model(**asked, attention_mask=mask)
+        hidden_KD = chosen(encoded.last_hidden_state, given["positions"])
+        found = figures("masked", word_scores(model, hidden_KD), given["targets"])
+        if self._pair_name:
+            found |= figures(self._pair_name, pair_scores(model, encoded), given["labels"])
         return found
 
     def _pair(
         self, row: int, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """First text, second text and whether it follows.
+        """First text, second text if there is one, and the pair's label."""
+        ids, starts = self._tokens.row(row)
+        match self._config.pair:
+            case "none":
+                return ids, None, FOLLOWS
+            case "next-sentence":
+                return self._next(row, random)
+            case "sentence-order":
+                cut = _cut(len(ids), starts, random)
+                if random.random() < 0.5:
+                    return ids[:cut], ids[cut:], IN_ORDER
+                return ids[cut:], ids[:cut], SWAPPED
+            case _:
+                assert_never(self._config.pair)
+
+    def _next(self, row: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+        """A row's beginning, and its end or one of another document's row.
 
         The other document's text is drawn for either label, and the one that is taken is cut by
         one law: to the shorter of the two, less up to `RAGGED - 1` tokens. So a row's length tells
         nothing of its label, no row grows longer than the one by whose length batches are formed,
         and neither label's rows are those that end where a sentence does.
         """
+        assert self._documents is not None
         ids, starts = self._tokens.row(row)
-        if self._config.pair != "next-sentence":
-            return ids, None, FOLLOWS
         cut = _cut(len(ids), starts, random)
         other = row
         while self._documents[other] == self._documents[row]:
@@ -171,7 +169,8 @@ class MaskedLMTask:
     ) -> Example:
         """Pick a fixed share of the ordinary positions; 80 % masked, 10 % random, 10 % kept."""
         special = self._special
-        maskable = np.flatnonzero((ids != special.cls) & (ids != special.sep))
+        fixed = [special.cls, special.sep, -1 if self._tokens.end is None else self._tokens.end]
+        maskable = np.flatnonzero(~np.isin(ids, fixed))
         count = min(len(maskable), max(1, round(self._config.mask_share * len(maskable))))
         positions = np.sort(random.permutation(maskable)[:count])
         targets = ids[positions]
@@ -183,28 +182,32 @@ class MaskedLMTask:
         return Example(ids, segments, positions, targets, label)
 
     def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        examples = [self.example(int(row), epoch) for row in rows]
+        examples = [self.example(row, epoch) for row in rows.tolist()]
         tensors = inputs([example.ids for example in examples], self._special.pad)
         width = tensors["input_ids"].shape[1]
         arrays = {
-            "token_type_ids": pad([example.segments for example in examples], 0),
             "positions": np.array(
                 [place * width + at for place, ex in enumerate(examples) for at in ex.positions]
             ),
             "targets": np.array([target for ex in examples for target in ex.targets]),
-            "labels": np.array([example.label for example in examples]),
         }
+        masked = len(arrays["targets"])
+        counts = {"masked_loss": masked, "masked_accuracy": masked}
+        if self._pair_name:
+            arrays["token_type_ids"] = pad([example.segments for example in examples], 0)
+            arrays["labels"] = np.array([example.label for example in examples])
+            counts |= {f"{self._pair_name}_{what}": len(rows) for what in ("loss", "accuracy")}
+        if self._packed:
+            found = pack(self._tokens, rows.tolist(), self._special.pad)
+            arrays |= {"position_ids": found.positions, "documents": found.documents}
+            tensors.pop("attention_mask", None)  # `documents` tells padding apart too
         tensors |= {
             name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()
         }
-        masked, pairs = len(arrays["targets"]), len(examples)
-        counts = {"masked_loss": masked, "masked_accuracy": masked}
-        if self._config.pair == "next-sentence":
-            counts |= {"next_loss": pairs, "next_accuracy": pairs}
         return Batch(
             tensors,
             counts,
-            tuple(int(row) for row in rows),
+            tuple(rows.tolist()),
             tokens=sum(len(example.ids) for example in examples),
             predicted=masked,
         )
@@ -219,13 +222,3 @@ def _cut(length: int, starts: np.ndarray, random: np.random.Generator) -> int:
     if len(inner):
         return int(inner[random.integers(len(inner))])
     return int(random.integers(1, max(2, length)))
-
-
-def _figures(
-    name: str, scores_NC: torch.Tensor, targets_N: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    right = scores_NC.detach().argmax(-1) == targets_N
-    return {
-        f"{name}_loss": functional.cross_entropy(scores_NC, targets_N, reduction="sum"),
-        f"{name}_accuracy": right.sum().float(),
-    }

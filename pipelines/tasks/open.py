@@ -3,12 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import assert_never
 
-from pipelines.core.errors import ConfigError
+from transformers import PreTrainedTokenizerFast
+
+from pipelines.core.errors import DataError
+from pipelines.tasks.causal_lm import CausalLMTask
 from pipelines.tasks.classify import ClassifyTask, encode, number, select
-from pipelines.tasks.config import CausalLM, Classify, Denoise, MaskedLM, SpanCorruption, TaskConfig
-from pipelines.tasks.masked_lm import MaskedLMTask, Special
+from pipelines.tasks.config import (
+    CausalLM,
+    Classify,
+    Denoise,
+    MaskedLM,
+    SpanCorruption,
+    TaskConfig,
+)
+from pipelines.tasks.denoising import DenoiseTask
+from pipelines.tasks.masked_lm import MaskedLMTask
 from pipelines.tasks.protocol import Task
+from pipelines.tasks.span_corruption import SpanCorruptionTask
+from pipelines.tasks.special import Special, end_id, pad_id, sentinel_ids
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.shards import Tokens
 
@@ -40,18 +54,48 @@ def open_task(config: TaskConfig, rows: Rows, batching: Batching) -> tuple[Task,
     """The task, and the most tokens a row of it has.
 
     Raises:
-        DataError: the rows do not serve the task.
+        ConfigError: the tokenizer lacks what the task builds rows with.
+        DataError: the rows do not serve the task, or are another tokenizer's.
     """
-    tokenizer, order = open_tokenizer(rows.tokenizer), asdict(batching)
+    tokenizer = open_tokenizer(rows.tokenizer)
+    if isinstance(config, Classify):
+        return _classify(config, rows, batching, tokenizer), config.max_length
+    tokens = Tokens(rows.data)
+    if tokens.vocab_size != len(tokenizer):
+        raise DataError(
+            f"{rows.data}: Tokens of a vocabulary of {tokens.vocab_size} entries, the tokenizer at "
+            f"{rows.tokenizer} has {len(tokenizer)}; give the one they were made with"
+        )
+    return _pretraining(config, tokens, tokenizer, batching), tokens.length
+
+
+def _classify(
+    config: Classify, rows: Rows, batching: Batching, tokenizer: PreTrainedTokenizerFast
+) -> Task:
+    table = select(rows.data, rows.split, rows.max_rows)
+    encoded = encode(tokenizer, table["text"].to_pylist(), config.max_length)
+    labels = number(table["label"].to_pylist(), rows.labels, str(rows.data))
+    return ClassifyTask(encoded, labels, pad_id=tokenizer.pad_token_id, **asdict(batching))
+
+
+def _pretraining(
+    config: MaskedLM | CausalLM | SpanCorruption | Denoise,
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerFast,
+    batching: Batching,
+) -> Task:
+    order = asdict(batching)
     match config:
         case MaskedLM():
-            tokens = Tokens(rows.data)
-            return MaskedLMTask(tokens, Special.of(tokenizer), config, **order), tokens.length
-        case Classify(max_length=max_length):
-            table = select(rows.data, rows.split, rows.max_rows)
-            encoded = encode(tokenizer, table["text"].to_pylist(), max_length)
-            labels = number(table["label"].to_pylist(), rows.labels, str(rows.data))
-            pad_id = tokenizer.pad_token_id
-            return ClassifyTask(encoded, labels, pad_id=pad_id, **order), max_length
-        case CausalLM() | SpanCorruption() | Denoise():
-            raise ConfigError(f"task {config.kind} is not built yet; expected masked-lm or classify")
+            return MaskedLMTask(tokens, Special.of(tokenizer), config, **order)
+        case CausalLM():
+            return CausalLMTask(tokens, pad_id=pad_id(tokenizer), **order)
+        case SpanCorruption():
+            ids = {"end_id": end_id(tokenizer), "pad_id": pad_id(tokenizer)}
+            marks = sentinel_ids(tokenizer)
+            return SpanCorruptionTask(tokens, config, sentinels=marks, **ids, **order)
+        case Denoise():
+            special, end = Special.of(tokenizer), end_id(tokenizer)
+            return DenoiseTask(tokens, config, special=special, end_id=end, **order)
+        case _:
+            assert_never(config)

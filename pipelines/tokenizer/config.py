@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from pipelines.core.config import Input, StageConfig
 
+SENTINEL = "<extra_id_{}>"  # T5's own names (Raffel et al. 2020), so that its tokenizers serve too
+
 Kind = Literal["wordpiece", "bpe", "unigram"]
 
 
@@ -33,6 +35,13 @@ class TokenizerConfig(StageConfig):
         "from all of the corpus",
     )
     max_length: int = Field(default=512, ge=8, description="model_max_length saved with it")
+    sentinels: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="entries <extra_id_0> and so on, of vocab_size, that mark cut-out spans; "
+        "task span-corruption needs one for each span of a row, about 0.05 a token",
+    )
 
     @model_validator(mode="after")
     def _each_setting_has_an_effect(self) -> Self:
@@ -42,4 +51,9 @@ class TokenizerConfig(StageConfig):
             )
         if self.kind == "unigram" and "min_frequency" in self.model_fields_set:
             raise ValueError("min_frequency counts pairs, and unigram merges none: leave it out")
+        if self.vocab_size - self.sentinels < 300:
+            raise ValueError(
+                f"sentinels={self.sentinels} leave {self.vocab_size - self.sentinels} of "
+                f"vocab_size={self.vocab_size} entries, expected 300 or more; raise vocab_size"
+            )
         return self

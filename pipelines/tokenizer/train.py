@@ -32,7 +32,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import ConfigError
-from pipelines.tokenizer.config import TokenizerConfig
+from pipelines.tokenizer.config import SENTINEL, TokenizerConfig
 
 WORDPIECE_TOKENS = {
     "pad_token": "[PAD]",
@@ -71,6 +71,8 @@ def train(config: TokenizerConfig, texts: list[str]) -> PreTrainedTokenizerFast:
     Raises:
         ConfigError: Unigram only: the entries do not suffice for the texts' characters.
     """
+    sentinels = [SENTINEL.format(number) for number in range(config.sentinels)]
+    config = config.model_copy(update={"vocab_size": config.vocab_size - len(sentinels)})
     match config.kind:
         case "wordpiece":
             backend, names = _wordpiece(config, texts), WORDPIECE_TOKENS
@@ -80,13 +82,14 @@ def train(config: TokenizerConfig, texts: list[str]) -> PreTrainedTokenizerFast:
             backend, names = _unigram(config, texts), UNIGRAM_TOKENS
         case _:
             assert_never(config.kind)
-    backend.add_special_tokens(list(dict.fromkeys(names.values())))
+    backend.add_special_tokens([*dict.fromkeys(names.values()), *sentinels])
     backend.post_processor = _frame(backend, names["cls_token"], names["sep_token"])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=config.max_length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
+        **({"extra_special_tokens": sentinels} if sentinels else {}),
         **names,
     )
 

@@ -1,7 +1,5 @@
 """Masks and pairs: their shares, what depends on what, and the loss against transformers' own."""
 
-import json
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from pipelines.tasks.masked_lm import FOLLOWS, OTHER, Example, MaskedLMTask, Spe
 from pipelines.tokens import shards
 from pipelines.tokens.encode import Encoded
 from pipelines.tokens.shards import Tokens
+from tests.tasks.tiny import write_tokens
 
 # Ids below 5 are special; a token tells its document d: it is 10 d + 10 to 10 d + 19.
 SPECIAL = Special(pad=0, cls=2, sep=3, mask=4, ordinary=np.arange(5, 1000))
@@ -95,13 +94,11 @@ def test_of_these_80_percent_are_masked_10_random_10_kept(folder: Path) -> None:
     assert len(np.unique(drawn)) > 300
 
 
-def test_rows_of_several_documents_are_refused(folder: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "packed"
-    shutil.copytree(folder, packed)
-    index = json.loads((packed / "index.json").read_text())
-    (packed / "index.json").write_text(json.dumps(index | {"packing": "concat"}))
-    with pytest.raises(DataError, match="needs Tokens of packing=document, these are concat"):
-        task(packed)
+@pytest.mark.parametrize("pair", ["next-sentence", "sentence-order"])
+def test_packed_rows_have_no_pairs(pair: str, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path, [[10, 11], [20, 21]])
+    with pytest.raises(DataError, match=rf"pair={pair} needs.*these are concat.*pair=none"):
+        task(tokens.folder, pair=pair)
 
 
 def test_half_of_the_second_texts_follow_and_the_others_are_of_another_document(
