@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.core.config import Json
-from pipelines.model.checkpoint import WEIGHTS, read_weights
+from pipelines.model.checkpoint import read_weights
+from pipelines.model.layout import WEIGHTS
 
 LEVELS = 127  # -127..127: with -128 the grid would not be symmetric
 REPORT = "quantization.json"

@@ -24,7 +24,7 @@ from pipelines.engines.predictor import Predictor, load
 from pipelines.engines.timing import median_ms
 from pipelines.evaluate import baseline
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
-from pipelines.model.checkpoint import WEIGHTS
+from pipelines.model.layout import WEIGHTS
 from pipelines.tasks.classify import labelled, number, select
 from pipelines.tasks.metrics import classification_report
 

@@ -13,7 +13,7 @@ from pipelines.engines.predictor import BUNDLE, Bundle, Predictor, describe, loa
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.export.config import LiteRT, Onnx
 from pipelines.export.parity import Parity, compare
-from pipelines.model.checkpoint import TOKENIZER_FILES
+from pipelines.model.layout import TOKENIZER_FILES
 
 Format = LiteRT | Onnx
 
