@@ -1,0 +1,214 @@
+"""A model, a task and settings in; the same task out, computed by the code that was chosen.
+
+The attention code and compilation change rounding, so a run keeps what it began with: process 0
+decides, the others follow, and the decision lies in the step's workspace, where a run that goes on
+after a kill finds it. Only `auto` measures; the defaults follow from the settings alone.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.errors import ConfigError
+from pipelines.tasks.protocol import Batch, Task
+from pipelines.train.compile import Sums, compiled, compiler, examples
+from pipelines.train.config import Optimise
+from pipelines.train.team import Team
+
+log = logging.getLogger(__name__)
+
+FILE = ".kernels.json"
+ATTENTION = ("sdpa", "eager")
+MEASURE_S = 1.0  # seconds for each of the two
+# Compiling takes up to 60 s of a core and saves a tenth to a quarter of what follows, so it is paid
+# back within 4 to 10 minutes.
+PAYS_S = 600.0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a run computes with."""
+
+    attention: str
+    compiled: bool
+
+
+class _Compiled:
+    """A task whose sums run as compiled code."""
+
+    def __init__(self, task: Task, sums: Sums) -> None:
+        self._task, self._sums = task, sums
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        return self._task.objectives
+
+    @property
+    def num_rows(self) -> int:
+        return self._task.num_rows
+
+    def batches(self, step: int) -> list[Batch]:
+        return self._task.batches(step)
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        return self._sums(model, batch)
+
+
+def prepare(
+    model: Any, task: Task, optimise: Optimise, out: Workspace, team: Team, dtype: torch.dtype
+) -> tuple[Task, dict[str, float]]:
+    """The task to learn in place of `task`, and the figures that say how it is computed.
+
+    Call it once the weights are on their device and before any gradient is kept; it leaves weights,
+    gradients and the random generators as they were.
+
+    Args:
+        model: a transformers model; its attention is set.
+        task: what is learnt.
+        optimise: `attention`, `compile` and the number of steps.
+        out: keeps the decision, for a run that goes on.
+        team: the processes that learn together; all of them call this.
+        dtype: what matrices are multiplied in.
+
+    Raises:
+        ConfigError: `compile=on`, or a run begun compiled, and this machine cannot compile.
+    """
+    run = partial(_run, model, task, dtype)
+    kept = _kept(out) if team.rank == 0 else None
+    began = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        attention = kept.attention if kept else _attention(model, task, optimise, team, run)
+        attention = ATTENTION[_from_first(team, ATTENTION.index(attention))]
+        set_attention(model, attention)
+        wanted = kept.compiled if kept else _wanted(task, optimise, team, run)
+        sums: Sums = task.sums
+        fast = bool(_from_first(team, int(wanted)))
+        if fast:
+            must = optimise.compile == "on" or bool(_from_first(team, int(kept is not None)))
+            sums, fast = _compiled(task, optimise, team, run, must)
+    if team.rank == 0 and kept is None:
+        out.write(FILE, json.dumps(asdict(Kernels(attention, fast))).encode())
+    log.info("attention: %s; compiled: %s", attention, fast)
+    return _Compiled(task, sums) if fast else task, {
+        "attention_sdpa": float(attention == "sdpa"),
+        "compiled": float(fast),
+        "prepare_s": time.perf_counter() - began,
+    }
+
+
+def set_attention(model: Any, name: str) -> None:
+    """Use `sdpa` where the model's class has it, and else its own eager code."""
+    supported = getattr(model, "_supports_sdpa", False)
+    model.set_attn_implementation(name if supported else "eager")
+
+
+def _kept(out: Workspace) -> Kernels | None:
+    """What this run began with, if it has."""
+    return Kernels(**json.loads(out.read(FILE))) if out.exists(FILE) else None
+
+
+def _attention(
+    model: Any, task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]
+) -> str:
+    """The name asked for, or on process 0 the faster one on the first batch."""
+    if optimise.attention != "auto":
+        return optimise.attention
+    if team.rank or not getattr(model, "_supports_sdpa", False):
+        return "eager"
+    seconds = {}
+    for name in ATTENTION:
+        set_attention(model, name)
+        seconds[name] = _seconds(run, task.sums, _first(task))
+    told = ", ".join(f"{name} {taken * 1000:.1f} ms" for name, taken in seconds.items())
+    log.info("attention on the first batch: %s", told)
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def _wanted(task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]) -> bool:
+    """Whether to try to compile, as process 0 finds."""
+    if optimise.compile != "auto" or team.rank:
+        return optimise.compile == "on"
+    if compiler() is None:
+        log.info("not compiled: there is no C++ compiler (set CXX, or install g++)")
+        return False
+    step = _seconds(run, task.sums, _first(task)) * optimise.shards / team.size
+    return step * optimise.steps >= PAYS_S
+
+
+def _compiled(
+    task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None], must: bool
+) -> tuple[Sums, bool]:
+    """The compiled sums, or the task's own if a process cannot compile or nothing is gained."""
+    met, varied = examples(task, optimise.steps)
+    sums: Sums = task.sums
+    problem = ""
+    try:
+        if (found := compiler()) is None:
+            raise FileNotFoundError("no C++ compiler found; set CXX, or install g++")
+        log.info("compiling with %s", found)
+        sums = compiled(task.sums, met, varied, run)
+    except Exception as error:  # noqa: BLE001 (the compiler may raise anything)
+        problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    failed = torch.tensor([int(bool(problem))], device=team.device)
+    team.add(failed)
+    if int(failed):
+        if must:
+            raise ConfigError(
+                f"the model cannot be compiled here: {problem or 'another process failed'}; set "
+                "optimise.compile=off"
+            )
+        log.warning("not compiled, goes on eagerly: %s", problem or "another process failed")
+        return task.sums, False
+    if not must and not _from_first(team, int(team.rank == 0 and _gains(run, task, sums, met[0]))):
+        log.info("compiled code is no faster here, so it is not used")
+        return task.sums, False
+    return sums, True
+
+
+def _gains(run: Callable[[Sums, Batch], None], task: Task, sums: Sums, batch: Batch) -> bool:
+    eager, fast = _seconds(run, task.sums, batch), _seconds(run, sums, batch)
+    log.info("eager %.1f ms, compiled %.1f ms a batch", eager * 1000, fast * 1000)
+    return fast < eager
+
+
+def _run(model: Any, task: Task, dtype: torch.dtype, sums: Sums, batch: Batch) -> None:
+    """Forward and backward on one batch as the loop does it; leaves no gradient."""
+    device = next(model.parameters()).device
+    tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
+    mixed = dtype is torch.bfloat16
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+        found = sums(model, replace(batch, tensors=tensors))
+    loss = torch.stack([found[name] for name in task.objectives]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    model.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _seconds(run: Callable[[Sums, Batch], None], sums: Sums, batch: Batch) -> float:
+    """Seconds of the fastest of a second's runs; the first, which allocates, does not count."""
+    run(sums, batch)
+    best, end = float("inf"), time.perf_counter() + MEASURE_S
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        run(sums, batch)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _first(task: Task) -> Batch:
+    return task.batches(0)[0]
+
+
+def _from_first(team: Team, number: int) -> int:
+    """Process 0's number, in every process."""
+    shared = torch.tensor([0 if team.rank else number], device=team.device)
+    team.add(shared)
+    return int(shared)
