@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from pipelines.compress.config import CompressConfig, Distill
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.cluster import distributed
 from pipelines.core.config import Json
+from pipelines.core.group import distributed
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model.build import Labels, Vocabulary, build
 from pipelines.model.checkpoint import Loaded, load_model, read_facts, supply

@@ -1,23 +1,20 @@
-"""Ray: start one here, connect to one elsewhere, submit to one, train on one.
+"""Ray: start one here, connect to one elsewhere, run functions on it, submit to one.
 
-`session` gives a running Ray for the steps of a run; `distributed` runs one function on several
-processes that form a torch process group; `submit` sends a workflow to a cluster's Jobs API.
+`session` gives a running Ray for the steps of a run; `remotely` and `spread` run functions on it;
+`submit` sends a workflow to a cluster's Jobs API. Processes that learn together are in `group.py`.
 """
 
 import contextlib
-import json
 import logging
 import os
 import pickle
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json, Placement
 from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
 
@@ -29,6 +26,8 @@ ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     # A progress point waits for the Train controller's next poll: 2 s by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # 60 s by default, which a busy machine takes to start a group; a lost node is told by then.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
@@ -41,8 +40,6 @@ OBJECT_STORE = 400 * 2**20  # bytes; steps pass counts and hashes between tasks,
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in a job's driver. Its folder is unpacked once a node, so where two nodes share a host it is
 replaced while the driver stands in it, and whatever asks for the current folder then fails."""
-PROGRESS = ".progress.json"
-POLL_S = 1.0
 KNOCK_S, PROBE_S = 10.0, 60.0
 
 
@@ -220,156 +217,6 @@ def _probed(task: Any) -> str:
         return str(ray.get(task, timeout=PROBE_S))
     except RayError as error:
         return f"does not answer: {type(error).__name__}"
-
-
-def distributed(
-    function: Callable[[Json], Json],
-    settings: Json,
-    *,
-    name: str,
-    workers: int,
-    out: Workspace,
-    report: Callable[[Json], None],
-    retries: int = 2,
-) -> Json:
-    """Run `function(settings)` in `workers` processes of one torch process group.
-
-    A lost process restarts the whole group, so `function` begins by looking for its own newest
-    checkpoint in `out`. While it runs, the points that rank 0 keeps in `out` at `.progress.json`
-    are passed to `report`.
-
-    Args:
-        function: called in every process; finds its rank by `torch.distributed`.
-        settings: picklable values handed to it.
-        name: shown in Ray's views.
-        workers: processes, with one CPU each, or one GPU where the cluster has as many.
-        out: the step's workspace.
-        report: receives each progress point once.
-        retries: how many lost groups are restarted.
-
-    Returns:
-        What rank 0 returned.
-
-    Raises:
-        RaylineError: the function's own, of any process, or that the group was lost too often.
-    """
-    import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    needed, have = workers, int(ray.cluster_resources().get("CPU", 0))
-    if needed > have:
-        raise ConfigError(
-            f"{name}: {workers} workers need {needed} CPUs, the cluster has {have}; "
-            f"give --workers {max(have, 1)} or add nodes"
-        )
-    gpu = ray.cluster_resources().get("GPU", 0) >= workers
-
-    def attempt(number: int) -> str:
-        trainer = TorchTrainer(
-            _process,
-            train_loop_config={"function": function, "settings": settings},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-            torch_config=TorchConfig(timeout_s=300),
-            # Ray's own checkpoints are not used: ours are committed by the artifact protocol. A
-            # name used before would make Ray resume, or end at once, so each try has its own.
-            run_config=RunConfig(
-                name=f"{name}-{out.epoch}-{number}", storage_path=f"{out.store.uri}/.ray"
-            ),
-        )
-        return str(trainer.fit().return_value)
-
-    with _followed(out, report):
-        outcome: Json = json.loads(_persistently(attempt, name, retries))
-    return outcome
-
-
-def _process(config: Json) -> str:
-    """One process's whole life."""
-    import torch
-
-    torch.set_num_threads(1)
-    return json.dumps(config["function"](config["settings"]))
-
-
-def _persistently(attempt: Callable[[int], str], name: str, retries: int) -> str:
-    """The first attempt's answer that comes.
-
-    Ray's own `max_failures` does not cover a process killed while the group starts, nor the death
-    of the Train controller, so the whole attempt is repeated.
-    """
-    from ray.train import WorkerGroupError
-
-    for number in range(retries + 1):
-        standing = _reservations()
-        try:
-            return attempt(number)
-        except Exception as error:
-            failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
-            for failure in failures.values():
-                if isinstance(failure, RaylineError):  # it would only fail again
-                    raise failure from None
-            first = next(iter(failures.values()), error)
-            lost = (str(first).strip().splitlines() or [type(first).__name__])[-1]
-            if number == retries:
-                raise RaylineError(
-                    f"{name}: its processes were lost {retries + 1} times: {lost}; what was "
-                    "checkpointed is kept, and the same command continues from it"
-                ) from error
-            log.warning("%s: its processes were lost (%s); starting them again", name, lost)
-            _free(_reservations() - standing)
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _reservations() -> set[str]:
-    """Ids of this driver's placement groups; an id ends with the id of the job that made it."""
-    import ray
-    from ray.util import placement_group_table
-
-    job, groups = ray.get_runtime_context().get_job_id(), placement_group_table()
-    held = {name for name, facts in groups.items() if facts["state"] != "REMOVED"}
-    return {name for name in held if name.endswith(job)}
-
-
-def _free(reservations: set[str]) -> None:
-    """Give back the CPUs of a dead attempt.
-
-    A Train controller that dies leaves its group's CPUs reserved until the driver ends, unless
-    Ray's state API answers, which needs the dashboard; the next attempt would wait in vain.
-    """
-    from ray import PlacementGroupID
-    from ray.util import remove_placement_group
-    from ray.util.placement_group import PlacementGroup
-
-    for name in reservations:
-        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
-
-
-@contextlib.contextmanager
-def _followed(out: Workspace, report: Callable[[Json], None]) -> Iterator[None]:
-    """Pass new progress points to `report` from a thread while the block runs."""
-    done = threading.Event()
-    reported: set[int] = set()
-
-    def pass_on() -> None:
-        with contextlib.suppress(ArtifactError, ValueError):
-            for point in json.loads(out.read(PROGRESS)) if out.exists(PROGRESS) else []:
-                if point["step"] not in reported:
-                    reported.add(point["step"])
-                    report(point)
-
-    def follow() -> None:
-        while not done.wait(POLL_S):
-            pass_on()
-
-    thread = threading.Thread(target=follow, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        pass_on()
 
 
 def submit(

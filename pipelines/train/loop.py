@@ -18,14 +18,15 @@ from typing import Any
 import torch
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.cluster import PROGRESS
 from pipelines.core.config import Json
 from pipelines.core.errors import DataError
+from pipelines.core.group import PROGRESS, LeaveError
 from pipelines.tasks.protocol import Batch, Task
 from pipelines.train import state
 from pipelines.train.config import Optimise
+from pipelines.train.preempt import Notice
 from pipelines.train.schedule import learning_rate
-from pipelines.train.team import Gradients, Team
+from pipelines.train.team import Parallel, Replicated, Team
 from pipelines.train.throughput import Meter, peak_flops, precision
 
 log = logging.getLogger(__name__)
@@ -80,39 +81,31 @@ def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
     Raises:
         ArtifactError: a process cannot read the checkpoint that process 0 resumes from.
         DataError: the loss or a gradient is not finite; names the step and the rows.
+        LeaveError: a process was told to go; the step that was under way is in a checkpoint.
     """
     team = Team()
     model.to(team.device).train()
+    parallel: Parallel = Replicated(model, team)
     optimizer = adamw(model, optimise)
-    done = _agreed(out, team)
-    if done.step:
-        state.restore(model, optimizer, done)
-    learner = _Learner(model, task, optimise, optimizer, team)
+    done = parallel.resume(out, optimizer)
     history, tokens = list(done.history), done.tokens
     progress = Progress(out, optimise.steps)
-    for point, seen in learner.steps(done.step):
-        history.append(point)
-        tokens += seen
-        if team.rank:
-            continue
-        progress.add(point | {"tokens": tokens}, learner.meter.read())
-        if point["step"] % optimise.checkpoint_steps == 0 or point["step"] == optimise.steps:
-            tensors = state.capture(model, optimizer)
-            state.write(out, state.Checkpoint(point["step"], tokens, history, tensors))
+    with Notice(out, team.rank) as notice:
+        learner = _Learner(model, task, optimise, optimizer, team, parallel, notice)
+        for point, seen in learner.steps(done.step):
+            history.append(point)
+            tokens += seen
+            step, last = point["step"], point["step"] == optimise.steps
+            if not team.rank:
+                progress.add(point | {"tokens": tokens}, learner.meter.read())
+            if learner.leaving or last or step % optimise.checkpoint_steps == 0:
+                tensors = parallel.capture(optimizer)
+                parallel.write(out, state.Checkpoint(step, tokens, history, tensors))
+            if learner.leaving and not last:
+                raise LeaveError(f"told to leave; the checkpoint of step {step} is written")
     learner.meter.raise_peak(learner.peak())
+    parallel.gather()
     return Fitted(history, tokens, learner.meter.read() | {"precision_bits": learner.bits})
-
-
-def _agreed(out: Workspace, team: Team) -> state.Checkpoint:
-    """The newest checkpoint that process 0 finds whole, in every process.
-
-    Each finding its own, one that a file system shows an older listing would go on from other
-    weights than its peers, and nobody would notice.
-    """
-    found = state.Checkpoint() if team.rank else state.newest_verified(out)
-    step = torch.tensor([found.step], device=team.device)
-    team.add(step)
-    return state.at(out, int(step)) if team.rank else found
 
 
 def adamw(model: torch.nn.Module, optimise: Optimise) -> torch.optim.AdamW:
@@ -131,14 +124,21 @@ class _Learner:
     """One process's side of each optimizer step."""
 
     def __init__(
-        self, model: Any, task: Task, optimise: Optimise, optimizer: torch.optim.AdamW, team: Team
+        self,
+        model: Any,
+        task: Task,
+        optimise: Optimise,
+        optimizer: torch.optim.AdamW,
+        team: Team,
+        parallel: Parallel,
+        notice: Notice,
     ) -> None:
-        self._model, self._task, self._optimise = model, task, optimise
-        self._optimizer, self._team = optimizer, team
+        self._task, self._optimise, self._optimizer = task, optimise, optimizer
+        self._team, self._parallel, self._notice = team, parallel, notice
+        self.leaving = False
         self._dtype = precision(optimise.precision, team.device)
         self.bits = torch.finfo(self._dtype).bits
         log.info("matrices are multiplied in %d bits on %s", self.bits, team.device)
-        self._gradients = Gradients(model)
         self.meter = Meter(model.config, self.peak())
 
     def peak(self) -> float:
@@ -153,7 +153,7 @@ class _Learner:
         for step in range(start, self._optimise.steps):
             batches = self._task.batches(step)
             means = self._means(step, batches)
-            norm = self._gradients.clip(self._optimise.clip)
+            norm = self._parallel.clip(self._optimise.clip)
             if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
                 raise DataError(_diverged(step, means["loss"], norm, batches))
             rate = learning_rate(step, self._optimise)
@@ -165,33 +165,40 @@ class _Learner:
             yield point, sum(batch.tokens for batch in batches)
 
     def _means(self, step: int, batches: Sequence[Batch]) -> dict[str, float]:
-        """The loss and figures of the whole batch, whose gradients are then in `_gradients`."""
+        """The loss and figures of the whole batch, whose gradients the parameters then have.
+
+        Whether a process was told to leave is added up with them, so that all know of it at once.
+        """
         counts = {
             name: max(1, sum(batch.counts[name] for batch in batches)) for name in batches[0].counts
         }
-        self._gradients.flat.zero_()
-        sums = torch.zeros(len(counts), device=self._team.device)
-        for part in range(self._team.rank, len(batches), self._team.size):
-            if batches[part].rows:
-                torch.manual_seed(_dropout_seed(self._optimise.seed, step, part))
-                found = self._backward(batches[part], counts)
-                sums += torch.stack([found[name].detach() for name in counts])
-        self._team.add(self._gradients.flat)
+        self._parallel.clear()
+        sums = torch.zeros(len(counts) + 1, device=self._team.device)
+        sums[-1] = self._notice.given()
+        for part, weight in self._parallel.turns(batches):
+            torch.manual_seed(_dropout_seed(self._optimise.seed, step, part))
+            found = self._backward(batches[part], counts, weight)
+            sums[:-1] += weight * torch.stack([found[name].detach() for name in counts])
+        self._parallel.add_up()
         self._team.add(sums)
-        pairs = zip(counts, sums.tolist(), strict=True)
+        *totals, told = sums.tolist()
+        self.leaving = told > 0
+        pairs = zip(counts, totals, strict=True)
         means = {name: total / counts[name] for name, total in pairs}
         loss = sum(weight * means[name] for name, weight in self._task.objectives.items())
         return {"loss": loss} | means
 
-    def _backward(self, batch: Batch, counts: dict[str, int]) -> dict[str, torch.Tensor]:
+    def _backward(
+        self, batch: Batch, counts: dict[str, int], weight: float
+    ) -> dict[str, torch.Tensor]:
         device = self._team.device
         tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
         mixed = self._dtype is torch.bfloat16
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            found = self._task.sums(self._model, replace(batch, tensors=tensors))
-        weights = self._task.objectives.items()
+            found = self._parallel.sums(self._task, replace(batch, tensors=tensors))
+        shares = self._task.objectives.items()
         loss = torch.stack(
-            [found[name] * (weight / counts[name]) for name, weight in weights]
+            [found[name] * (weight * share / counts[name]) for name, share in shares]
         ).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return found

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from pipelines.core.artifact import Artifact, Workspace
-from pipelines.core.cluster import distributed, remotely
+from pipelines.core.cluster import remotely
 from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.group import distributed
 from pipelines.core.lineage import Node, ancestors
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step

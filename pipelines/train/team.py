@@ -1,10 +1,20 @@
-"""The processes that learn together: who they are, and what they add up."""
+"""The processes that learn together: who they are, and how the weights lie among them.
+
+`Parallel` is what the loop asks of either way: `Replicated`, where every process holds all weights,
+and `Sharded` (in `sharded.py`), where each holds its share.
+"""
 
 import math
 import os
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import distributed
+
+from pipelines.core.artifact import Workspace
+from pipelines.tasks.protocol import Batch, Task
+from pipelines.train import state
 
 
 class Team:
@@ -23,13 +33,119 @@ class Team:
         if self.size > 1:
             distributed.all_reduce(tensor)
 
+    def agreed(self, step: int) -> int:
+        """The `step` of process 0, in every process."""
+        found = torch.tensor([0 if self.rank else step], device=self.device)
+        self.add(found)
+        return int(found)
 
-class Gradients:
-    """All gradients of a model in one flat tensor, so that one call adds them up among processes.
+
+class Parallel(Protocol):
+    """The weights, gradients and checkpoints of one model among the processes that learn it.
+
+    Every process calls the same methods in the same order. The optimizer is made of the model's
+    parameters after this object was.
+    """
+
+    def turns(self, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
+        """The parts of a step's batch that this process learns from, each with its weight.
+
+        A weight of 0 is of a part that is another's: it keeps processes that wait for one another
+        in step, and must change neither sums nor gradients.
+        """
+
+    def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
+        """`task.sums` of the model; for validation too, under `torch.no_grad()`."""
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+
+    def add_up(self) -> None:
+        """Make the gradients the sums over all processes."""
+
+    def clip(self, largest: float) -> float:
+        """Scale the gradients to norm `largest` where it is above; returns the norm before."""
+
+    def capture(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+        """Copies on the CPU of every tensor of this process that the next step depends on."""
+
+    def write(self, out: Workspace, checkpoint: state.Checkpoint) -> None:
+        """Commit a checkpoint of captured tensors; may run in a thread beside the steps."""
+
+    def resume(self, out: Workspace, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
+        """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is.
+
+        Each process finding its own, one that a file system shows an older listing would go on
+        from other weights than its peers, and nobody would notice.
+
+        Raises:
+            ArtifactError: a process cannot read it, or it is of another model.
+        """
+
+    def gather(self) -> None:
+        """Put the whole weights into every process's model, after the last step."""
+
+
+class Replicated:
+    """Every process holds all weights, and gradients are added up once a step.
 
     DistributedDataParallel would want every loss computed inside one `forward`, and divides by the
     number of processes, which rounds when that is no power of two.
     """
+
+    def __init__(self, model: torch.nn.Module, team: Team) -> None:
+        self._model, self._team = model, team
+        self._gradients = Gradients(model)
+
+    def turns(self, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
+        """Parts r, r + W, ... of process r of W, less those without rows."""
+        for part in range(self._team.rank, len(batches), self._team.size):
+            if batches[part].rows:
+                yield part, 1.0
+
+    def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
+        """`task.sums` of the model."""
+        return task.sums(self._model, batch)
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        self._gradients.flat.zero_()
+
+    def add_up(self) -> None:
+        """Make the gradients the sums over all processes, in one call."""
+        self._team.add(self._gradients.flat)
+
+    def clip(self, largest: float) -> float:
+        """Scale the gradients to norm `largest` where it is above; returns the norm before."""
+        return self._gradients.clip(largest)
+
+    def capture(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+        """Copies of weights and moments in process 0, which writes for all; nothing in others."""
+        if self._team.rank:
+            return {}
+        return state.capture(self._model, optimizer)
+
+    def write(self, out: Workspace, checkpoint: state.Checkpoint) -> None:
+        """Commit a checkpoint, in process 0."""
+        if not self._team.rank:
+            state.write(out, checkpoint)
+
+    def resume(self, out: Workspace, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
+        """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is."""
+        found = state.Checkpoint() if self._team.rank else state.newest_verified(out)
+        step = self._team.agreed(found.step)
+        if self._team.rank:
+            found = state.at(out, step)
+        if step:
+            state.restore(self._model, optimizer, found)
+        return found
+
+    def gather(self) -> None:
+        """Nothing to do: every process has them."""
+
+
+class Gradients:
+    """All gradients of a model in one flat tensor, so that one call adds them up."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         parameters = list(model.parameters())
