@@ -1,4 +1,4 @@
-"""The `rayline` command: run, plan, submit, show, serve, infer, doctor, schema, ui, and each stage.
+"""The `rayline` command: run, plan, sweep, submit, show, serve, infer, doctor, schema, ui, stages.
 
 Only what a verb needs is imported when it runs, so `--help`, `plan`, `schema` and `show` start fast
 and import none of ray, torch, transformers, mlflow. Exit codes: see `core/errors.py`; 130 when
@@ -20,8 +20,11 @@ import typer
 from pipelines.core.errors import ConfigError, DataError, RaylineError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipelines.core.artifact import Artifact
     from pipelines.core.config import Config, Placement, StageConfig
+    from pipelines.core.sweep import Point, Score
     from pipelines.core.workflow import Workflow
 
 STAGES = ("corpus", "tokenizer", "tokens", "train", "evaluate", "compress", "export")
@@ -96,6 +99,51 @@ def plan(
     print(console.plan_table(steps))
     pending = sum(step.action == "RUN" for step in steps)
     print(f"\n{pending} of {len(steps)} steps run. Next: the same with `run` in place of `plan`")
+
+
+@app.command()
+def sweep(
+    workflow: Annotated[str, typer.Argument(help="a workflow's name or .py file")],
+    settings: Annotated[
+        list[str], typer.Argument(help="step.field=value,value for what varies; key=value else")
+    ],
+    config: ConfigFile = None,
+    until: Annotated[
+        str | None, typer.Option(help="last step of a point; none: the last one that varies")
+    ] = None,
+    by: Annotated[str, typer.Option(help="metric of that step the table is sorted by")] = "loss",
+    highest: Annotated[
+        bool | None, typer.Option("--highest/--lowest", help="which is best; none: by its name")
+    ] = None,
+    planned: Annotated[bool, typer.Option("--plan", help="print the grid, start nothing")] = False,
+    storage: Storage = "runs",
+    address: Address = None,
+    workers: Workers = 2,
+    cpus: Cpus = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid of settings as ordinary workflows in one store; ends in one sorted table."""
+    from pipelines.core import sweep as grid
+    from pipelines.core.plan import plan as plan_of
+    from pipelines.core.storage import Store
+
+    store = Store.at(storage)
+    found = grid.points(workflow, settings, config, until)
+    left = [sum(step.action == "RUN" for step in plan_of(one.flow, store)) for one in found]
+    print(f"{len(found)} points, {sum(count > 0 for count in left)} to run:", file=sys.stderr)
+    for point, count in zip(found, left, strict=True):
+        print(f"  {point}: {f'{count} steps run' if count else 'made'}", file=sys.stderr)
+    if planned:
+        return
+    scores = _swept(found, by, _placement(storage, address, workers, cpus))
+    scores = grid.ranked(scores, by, highest)
+    kept = grid.keep(scores, by, found[0].flow.name, store)
+    if as_json:
+        print(store.read(kept.removeprefix(f"{store.uri}/")).decode())
+    else:
+        print(f"\n{grid.render(scores, by)}\n\nthe same as JSON: {kept}")
+    if all(score.value is None for score in scores):
+        raise DataError(f"no point has a {by}: {scores[0].error}")
 
 
 @app.command()
@@ -396,6 +444,35 @@ def _run(flow: "Workflow", placement: "Placement", fresh_code: bool) -> "dict[st
             session=cluster.session,
             fresh_code=fresh_code,
         )
+
+
+def _swept(found: "Sequence[Point]", by: str, placement: "Placement") -> "list[Score]":
+    """Make every point with one Ray and one MLflow parent run for all of them."""
+    from pipelines.core import cluster, tracking
+    from pipelines.core import sweep as grid
+    from pipelines.core.console import Console
+    from pipelines.core.run import run as run_of
+    from pipelines.core.workflow import Observer, check_sources, snapshot
+
+    for point in found:
+        check_sources(point.flow)
+    first = found[0].flow
+    with contextlib.ExitStack() as stack:
+        settings = {str(point): snapshot(point.flow) for point in found}
+        tracker = stack.enter_context(
+            tracking.open_tracker(first.name, placement.storage, settings)
+        )
+
+        def session(asked: "Placement") -> contextlib.AbstractContextManager[None]:
+            stack.enter_context(cluster.session(asked))  # the first one outlives its point
+            return contextlib.nullcontext()
+
+        def execute(point: "Point") -> "dict[str, Artifact]":
+            print(f"{point}", file=sys.stderr)
+            observers: list[Observer] = [Console(len(point.flow.steps)), tracker]
+            return run_of(point.flow, placement, observers, session=session)
+
+        return grid.run(found, by, execute)
 
 
 def _print_result(

@@ -27,13 +27,14 @@ def rayline(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         ["--help"],
         ["run", "--help"],
         ["plan", "quickstart"],
+        ["sweep", "quickstart", "pretrain.optimise.learning_rate=1e-3,5e-4", "--plan"],
         ["schema", "train"],
         ["schema", "quickstart"],
         ["show", "nothing"],
     ],
 )
 def test_light_verbs_import_no_heavy_library(line: list[str], tmp_path: Path) -> None:
-    if line[0] in ("plan", "show"):
+    if line[0] in ("plan", "show", "sweep"):
         line = [*line, "--storage", str(tmp_path)]
     code = (
         "import sys\nfrom pipelines import cli\n"
@@ -161,6 +162,26 @@ def test_plan_of_a_fresh_store_runs_everything(tmp_path: Path) -> None:
     assert {step["action"] for step in steps} == {"RUN"}
     assert steps[0] == {"step": "docs", "action": "RUN", "reason": "not made yet"}
     assert steps[1]["reason"] == "its input docs runs"
+
+
+def test_a_sweep_says_how_many_points_it_has_before_it_starts_any(tmp_path: Path) -> None:
+    grid = ["pretrain.optimise.learning_rate=1e-3,5e-4", "pretrain.optimise.batch_rows=16,32,64"]
+    done = rayline("sweep", "quickstart", *grid, "--plan", "--storage", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0] == "6 points, 6 to run:"
+    assert lines[1].startswith(
+        "  pretrain.optimise.learning_rate=1e-3  pretrain.optimise.batch_rows=16: "
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_point_of_a_sweep_is_refused_before_any_starts(tmp_path: Path) -> None:
+    grid = "pretrain.optimise.batch_rows=16,0"
+    done = rayline("sweep", "quickstart", grid, "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert "optimise.batch_rows=0" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:

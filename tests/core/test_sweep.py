@@ -1,0 +1,180 @@
+"""A grid as ordinary workflows: what is shared is made once, what fails ranks last."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.core import sweep
+from pipelines.core.artifact import Artifact
+from pipelines.core.errors import ConfigError, DataError, StorageError
+from pipelines.core.storage import Store
+from pipelines.core.sweep import Point, Score
+
+WORKFLOW = '''
+import sys
+from types import SimpleNamespace
+from pipelines.core.config import Config
+
+class Settings(Config):
+    """None but one."""
+    sign: str = " "
+
+fake = SimpleNamespace(**sys.modules["pipelines.fake.stage"].make.__globals__)
+
+def build(settings):
+    flow = fake.flow(separator=settings.sign)
+    flow.add("again", fake.JoinConfig(corpus="@words", separator="!"))
+    flow.compare({"one": "@again"})
+    return flow
+'''
+
+
+@pytest.fixture
+def workflow(tmp_path: Path, fake: ModuleType) -> str:
+    """A workflow file: words -> joined, words -> again."""
+    file = tmp_path / "flow.py"
+    file.write_text(WORKFLOW)
+    return str(file)
+
+
+def values(found: list[Point]) -> list[dict[str, str]]:
+    return [dict(point.values) for point in found]
+
+
+def test_a_grid_is_every_combination_in_the_order_given(workflow: str) -> None:
+    settings = ["joined.separator=x,y", "words.words=[a,b],[c]"]
+    found = sweep.points(workflow, settings, None, "joined")
+    assert values(found) == [
+        {"joined.separator": "x", "words.words": "[a,b]"},
+        {"joined.separator": "x", "words.words": "[c]"},
+        {"joined.separator": "y", "words.words": "[a,b]"},
+        {"joined.separator": "y", "words.words": "[c]"},
+    ]
+    assert found[2].flow.steps["joined"].separator == "y"
+    assert found[2].flow.steps["words"].words == ("a", "b")
+
+
+def test_a_point_ends_with_its_last_step_and_has_none_that_it_is_not_made_from(
+    workflow: str,
+) -> None:
+    by_key = sweep.points(workflow, ["joined.separator=x,y"], None, None)
+    assert list(by_key[0].flow.steps) == ["words", "joined"]
+    named = sweep.points(workflow, ["words.words=[a],[b]"], None, "again")
+    assert list(named[0].flow.steps) == ["words", "again"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "until", "message"),
+    [
+        (["joined.separator=x"], None, "nothing to sweep"),
+        (["joined.separator=x,,y"], None, "a value is empty"),
+        (["joined.separatr=x,y"], None, "did you mean separator"),
+        (["joind.separator=x,y"], None, "did you mean joined"),
+        (["joined.separator=x,y"], "joind", "no such step; did you mean joined"),
+        (["joined.separator=x,x"], None, "are the same up to the last step"),
+        (["joined.separator=x,y"], "words", "are the same up to the last step"),
+        (["sign=x,y"], None, "add --until STEP"),
+        (["joined.separator"], None, "expected key=value"),
+        ([f"joined.separator={','.join(map(str, range(501)))}"], None, "501 combinations"),
+    ],
+)
+def test_a_grid_that_cannot_be_meant_is_refused_before_anything_starts(
+    workflow: str, settings: list[str], until: str | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sweep.points(workflow, settings, None, until)
+
+
+def test_what_points_share_is_made_once_and_a_second_sweep_makes_nothing(
+    workflow: str, fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "journal"
+    monkeypatch.setenv("FAKE_JOURNAL", str(journal))
+    found = sweep.points(workflow, ["joined.separator=x,y,z"], None, None)
+
+    def execute(point: Point) -> dict[str, Artifact]:
+        return fake.run_flow(point.flow, str(tmp_path / "store"))
+
+    first = sweep.run(found, "accuracy", execute)
+    assert journal.read_text().split() == ["words", "joined", "joined", "joined"]
+    assert [score.value for score in first] == [0.5, 0.5, 0.5]
+    assert len({score.uri for score in first}) == 3
+    assert sweep.run(found, "accuracy", execute) == first
+    assert len(journal.read_text().split()) == 4
+
+
+def test_a_point_that_fails_leaves_the_others_and_says_why(
+    workflow: str, fake: ModuleType, tmp_path: Path
+) -> None:
+    found = sweep.points(workflow, ["joined.separator=x,y"], None, None)
+
+    def execute(point: Point) -> dict[str, Artifact]:
+        if point.values["joined.separator"] == "x":
+            raise DataError("loss nan\nin step 3")
+        return fake.run_flow(point.flow, str(tmp_path))
+
+    scores = sweep.ranked(sweep.run(found, "accuracy", execute), "accuracy")
+    assert [score.value for score in scores] == [0.5, None]
+    shown = sweep.render(scores, "accuracy").splitlines()
+    assert shown[0].split() == ["joined.separator", "accuracy", "seconds", "path"]
+    assert shown[-1].split() == ["x", "-", "-", "loss", "nan"]
+
+
+def test_a_storage_that_is_gone_ends_the_sweep(workflow: str) -> None:
+    found = sweep.points(workflow, ["joined.separator=x,y"], None, None)
+
+    def execute(point: Point) -> dict[str, Artifact]:
+        raise StorageError("gone")
+
+    with pytest.raises(StorageError, match="gone"):
+        sweep.run(found, "accuracy", execute)
+
+
+def test_a_metric_that_no_point_has_names_those_there_are(
+    workflow: str, fake: ModuleType, tmp_path: Path
+) -> None:
+    found = sweep.points(workflow, ["joined.separator=x,y"], None, None)
+    with pytest.raises(ConfigError, match="--by acuracy: no point has it; did you mean accuracy"):
+        sweep.run(found, "acuracy", lambda point: fake.run_flow(point.flow, str(tmp_path)))
+
+
+def test_a_metric_that_is_not_finite_is_missing(make_artifact: Callable[..., Artifact]) -> None:
+    point = Point({"a": "1"}, sweep.Workflow("none"))
+    made = make_artifact("Report", "evaluate", {"r": b""}, metrics={"loss": math.nan})
+    (score,) = sweep.run([point], "loss", lambda _: {"step": made})
+    assert score.value is None
+    assert score.error == "no finite loss"
+
+
+@given(st.lists(st.none() | st.floats(-1e9, 1e9), min_size=1))
+def test_missing_ranks_worst_whichever_way_is_best(found: list[float | None]) -> None:
+    scores = [Score({"at": str(at)}, value) for at, value in enumerate(found)]
+    there = sorted(value for value in found if value is not None)
+    gone = [None] * found.count(None)
+    low = [score.value for score in sweep.ranked(scores, "validation_loss")]
+    assert low == [*there, *gone]
+    high = [score.value for score in sweep.ranked(scores, "accuracy")]
+    assert high == [*reversed(there), *gone]
+    assert [s.value for s in sweep.ranked(scores, "accuracy", highest=False)] == low
+
+
+def test_the_table_is_kept_in_the_store(tmp_path: Path) -> None:
+    scores = [Score({"a.rate": "1e-3", "b": "2"}, 0.25, 3.0, "there"), Score({"a.rate": "9"}, None)]
+    place = sweep.keep(scores, "loss", "flow", Store.at(str(tmp_path)))
+    assert place == f"{tmp_path}/sweeps/flow-rate-b.json"
+    rows = json.loads(Path(place).read_text())
+    assert [row["value"] for row in rows] == [0.25, None]
+    assert rows[0] | {"error": ""} == {
+        "values": {"a.rate": "1e-3", "b": "2"},
+        "value": 0.25,
+        "seconds": 3.0,
+        "uri": "there",
+        "error": "",
+        "metric": "loss",
+    }
