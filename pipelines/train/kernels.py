@@ -1,4 +1,4 @@
-"""A model, a task and settings in; the function that computes the task's sums out.
+"""A model, a task and settings in; the same task out, computed by the code that was chosen.
 
 The attention code and compilation change rounding, so a run keeps what it began with: process 0
 decides, the others follow, and the decision lies in the step's workspace, where a run that goes on
@@ -8,7 +8,7 @@ after a kill finds it. Only `auto` measures; the defaults follow from the settin
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -40,10 +40,31 @@ class Kernels:
     compiled: bool
 
 
+class _Compiled:
+    """A task whose sums run as compiled code."""
+
+    def __init__(self, task: Task, sums: Sums) -> None:
+        self._task, self._sums = task, sums
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        return self._task.objectives
+
+    @property
+    def num_rows(self) -> int:
+        return self._task.num_rows
+
+    def batches(self, step: int) -> list[Batch]:
+        return self._task.batches(step)
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        return self._sums(model, batch)
+
+
 def prepare(
     model: Any, task: Task, optimise: Optimise, out: Workspace, team: Team, dtype: torch.dtype
-) -> tuple[Sums, dict[str, float]]:
-    """What to call in place of `task.sums`, and the figures that say how it computes.
+) -> tuple[Task, dict[str, float]]:
+    """The task to learn in place of `task`, and the figures that say how it is computed.
 
     Call it once the weights are on their device and before any gradient is kept; it leaves weights,
     gradients and the random generators as they were.
@@ -75,7 +96,7 @@ def prepare(
     if team.rank == 0 and kept is None:
         out.write(FILE, json.dumps(asdict(Kernels(attention, fast))).encode())
     log.info("attention: %s; compiled: %s", attention, fast)
-    return sums, {
+    return _Compiled(task, sums) if fast else task, {
         "attention_sdpa": float(attention == "sdpa"),
         "compiled": float(fast),
         "prepare_s": time.perf_counter() - began,
