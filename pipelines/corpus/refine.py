@@ -12,7 +12,7 @@ from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.language import detect, native
 from pipelines.corpus.quality import Model
-from pipelines.corpus.readers import Document, Quarantined
+from pipelines.corpus.records import Document, Quarantined
 from pipelines.corpus.report import CONTAMINATED
 from pipelines.corpus.rules.measure import Failure
 from pipelines.corpus.rules.sets import judge
@@ -39,11 +39,12 @@ def refined(config: CorpusConfig, record: Document | Quarantined, learnt: Learnt
     if isinstance(record, Quarantined):
         return {"status": "quarantined"} | vars(record)
     try:
-        return {"source": record.source, "row": record.row} | _judged(config, record, learnt)
+        place = {"source": record.source, "row": record.row, "offset": record.offset}
+        return place | _judged(config, record, learnt)
     except Exception as error:  # noqa: BLE001 (one document must not end the job)
         log.warning("%s:%d: %r", record.source, record.row, error)
         reason = f"processing failed: {type(error).__name__}"
-        bad = Quarantined(record.source, record.row, 0, reason)
+        bad = Quarantined(record.source, record.row, record.offset or 0, reason)
         return {"status": "quarantined"} | vars(bad)
 
 

@@ -21,11 +21,13 @@ DATA = pa.schema(
         "split": pa.string(),
         "source": pa.string(),
         "row": pa.int64(),
+        "offset": pa.int64(),
         "epoch": pa.int32(),
     }
 )
 """`data/`: kept documents, in the order of sorted source files, then rows. A document of a source
-whose weight is above 1 follows itself, with `epoch` 0, 1, 2..."""
+whose weight is above 1 follows itself, with `epoch` 0, 1, 2... `offset` is the byte of the
+decompressed file where its record begins; null for Parquet rows and docstrings."""
 
 REJECTED = pa.schema(
     {

@@ -29,13 +29,14 @@ from pipelines.corpus import contamination, dedup, duplicates, passages, quality
 from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig, Passages
 from pipelines.corpus.page import page
-from pipelines.corpus.readers import Document, Slice, slices
+from pipelines.corpus.readers import slices
+from pipelines.corpus.records import Document, Slice
 from pipelines.corpus.refine import Learnt, copies, refined, split
 from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.sources import Files, RawFile, expand
 
 Row = dict[str, Any]
-Cut = tuple[int, int, int, bool]  # a slice without its file: row, rows, offset, last
+Cut = tuple[int, int, int, bool, int]  # a slice without its file
 SLICES = ".work/slices.json"
 QUALITY, EVALUATION = ".work/quality.safetensors", ".work/evaluation.safetensors"
 ROWS = 0xFFFFFFFF  # of a document's number: its row in the part
@@ -54,7 +55,7 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     """
     clock = time.perf_counter()
     raws = expand(config.sources)
-    parts = _parts(raws, config.shard_docs, step.out)
+    parts = _parts(raws, config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
     _learn(config, step.out)
     _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
@@ -79,35 +80,36 @@ def _pass(function: Callable[[int], tuple[int, int]], count: int, step: Step, do
     return total
 
 
-def _parts(raws: list[RawFile], rows: int, out: Workspace) -> list[list[Slice]]:
-    """The files, in order, cut and grouped into parts of about `rows` documents."""
+def _parts(raws: list[RawFile], rows: int, size: int, out: Workspace) -> list[list[Slice]]:
+    """The files, in order, cut and grouped into parts of about `rows` documents or `size` bytes."""
     if not out.exists(SLICES):
-        out.write(SLICES, json.dumps(_cuts(raws, rows)).encode())
+        out.write(SLICES, json.dumps(_cuts(raws, rows, size)).encode())
     parts: list[list[Slice]] = [[]]
-    filled = 0
+    held_rows = held_size = 0
     for raw, cuts in zip(raws, json.loads(out.read(SLICES)), strict=True):
-        for row, length, offset, last in cuts:
-            if filled and filled + length > rows:
+        for part in (Slice(raw, *cut) for cut in cuts):
+            if parts[-1] and (held_rows + part.rows > rows or held_size + part.size > size):
                 parts.append([])
-                filled = 0
-            parts[-1].append(Slice(raw, row, length, offset, last))
-            filled += length
+                held_rows = held_size = 0
+            parts[-1].append(part)
+            held_rows, held_size = held_rows + part.rows, held_size + part.size
     return parts
 
 
-def _cuts(raws: list[RawFile], rows: int) -> list[list[Cut]]:
+def _cuts(raws: list[RawFile], rows: int, size: int) -> list[list[Cut]]:
     """The slices of every file; files that must be looked into are, in parallel."""
     looked_into = [number for number, raw in enumerate(raws) if raw.format in SEARCHED]
-    found = dict(spread(partial(_cut_one, raws, rows), looked_into))
-    return [found.get(number) or _cut(raw, rows) for number, raw in enumerate(raws)]
+    found = dict(spread(partial(_cut_one, raws, rows, size), looked_into))
+    return [found.get(number) or _cut(raw, rows, size) for number, raw in enumerate(raws)]
 
 
-def _cut_one(raws: list[RawFile], rows: int, number: int) -> tuple[int, list[Cut]]:
-    return number, _cut(raws[number], rows)
+def _cut_one(raws: list[RawFile], rows: int, size: int, number: int) -> tuple[int, list[Cut]]:
+    return number, _cut(raws[number], rows, size)
 
 
-def _cut(raw: RawFile, rows: int) -> list[Cut]:
-    return [(part.row, part.rows, part.offset, part.last) for part in slices(raw, rows)]
+def _cut(raw: RawFile, rows: int, size: int) -> list[Cut]:
+    found = slices(raw, rows, size)
+    return [(part.row, part.rows, part.offset, part.last, part.size) for part in found]
 
 
 def _first_pass(

@@ -18,7 +18,8 @@ from pipelines.core.cluster import spread
 from pipelines.core.config import Json
 from pipelines.core.errors import DataError
 from pipelines.core.workflow import Outcome, Step
-from pipelines.corpus.readers import Document, Slice, documents
+from pipelines.corpus.readers import documents
+from pipelines.corpus.records import Document, Slice
 from pipelines.corpus.sources import Files, expand
 from pipelines.engines.predictor import Predictor, load
 from pipelines.infer import shards

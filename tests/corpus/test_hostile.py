@@ -240,7 +240,8 @@ def make(folder):
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from pipelines.corpus.readers import Document, documents, slices
+from pipelines.corpus.readers import documents, slices
+from pipelines.corpus.records import Document
 from pipelines.corpus.sources import Files, expand
 
 def outcome(path):

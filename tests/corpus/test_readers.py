@@ -1,6 +1,7 @@
 """Readers: every format gives the same documents, and damage costs only the damaged record."""
 
 import gzip
+import itertools
 
 import fsspec
 import orjson
@@ -10,8 +11,10 @@ import pytest
 import zstandard
 
 from pipelines.core.errors import DataError
-from pipelines.corpus.readers import MAX_BYTES, Document, Quarantined, Slice, documents, slices
+from pipelines.corpus.readers import documents, slices
+from pipelines.corpus.records import Document, Quarantined, Slice
 from pipelines.corpus.sources import Code, Files, PythonDocs, expand
+from pipelines.corpus.streams import MAX_BYTES
 
 ROWS = [{"text": f"text {number} 文", "label": number % 3} for number in range(25)]
 LINES = b"".join(orjson.dumps(row) + b"\n" for row in ROWS)
@@ -36,10 +39,36 @@ def test_every_format_and_every_cut_gives_the_same_documents(tmp_path, suffix, r
             path.write_bytes(zstandard.compress(LINES))
         case _:
             pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=6)
+    begins = [0, *itertools.accumulate(map(len, LINES.splitlines(keepends=True)))]
     assert read(path, rows, label="label") == [
-        Document(path.name, number, row["text"], str(row["label"]))
+        Document(
+            path.name,
+            number,
+            row["text"],
+            str(row["label"]),
+            None if suffix == ".parquet" else begins[number],
+        )
         for number, row in enumerate(ROWS)
     ]
+
+
+def test_a_slice_ends_where_its_bytes_are_full(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(LINES)
+    (raw,) = expand((Files(paths=(str(path),)),))
+    found = slices(raw, 1000, 100)
+    assert len(found) > 5
+    assert all(part.size < 100 + len(LINES.splitlines()[-1]) + 1 for part in found)
+    assert [record.row for part in found for record in documents(part)] == list(range(25))
+
+
+def test_rows_of_parquet_are_cut_by_their_mean_size(tmp_path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS * 40), path)
+    (raw,) = expand((Files(paths=(str(path),)),))
+    found = slices(raw, 500, 1)  # never fewer than a tenth of 500
+    assert [part.rows for part in found] == [50] * 20
+    assert [record.row for part in found for record in documents(part)] == list(range(1000))
 
 
 @pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.parquet", "f.txt"])
@@ -78,7 +107,9 @@ def test_a_bad_line_is_quarantined_with_its_place_and_the_rest_is_read(tmp_path,
     first = b'{"text": "first"}\n\n'
     path.write_bytes(first + line + b'\n{"text": "last"}')
     before, bad, after = read(path)
-    assert (before, after) == (Document("f.jsonl", 0, "first"), Document("f.jsonl", 3, "last"))
+    end = len(first) + len(line) + 1
+    assert before == Document("f.jsonl", 0, "first", offset=0)
+    assert after == Document("f.jsonl", 3, "last", offset=end)
     assert isinstance(bad, Quarantined)
     assert (bad.row, bad.offset) == (2, len(first))
     assert bad.reason.startswith(reason)
@@ -116,7 +147,7 @@ def test_a_text_file_is_one_document_in_whatever_encoding(tmp_path):
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
     (tmp_path / "c.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d")
     one, latin, binary = read(tmp_path)
-    assert one == Document("a.txt", 0, "one\ntwo")
+    assert one == Document("a.txt", 0, "one\ntwo", offset=0)
     assert latin.text == "café"
     assert binary.reason == "binary: it has NUL bytes"
 
@@ -165,7 +196,7 @@ def test_code_is_named_by_its_path_and_vendored_binary_and_minified_files_are_no
     code, minified, binary = (
         record for raw in raws for part in slices(raw, 10) for record in documents(part)
     )
-    assert code == Document("src/a.py", 0, "print('x')\n", "py")
+    assert code == Document("src/a.py", 0, "print('x')\n", "py", 0)
     assert minified.reason == "minified or data: a line of 1,800 characters"
     assert binary.reason == "binary: it has NUL bytes"
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import zlib
 
 import brotli
@@ -9,7 +10,8 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from pipelines.corpus import web
-from pipelines.corpus.readers import Document, documents, slices
+from pipelines.corpus.readers import documents, slices
+from pipelines.corpus.records import Document
 from pipelines.corpus.sources import Files, expand
 
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -104,11 +106,12 @@ def test_a_bad_record_is_told_and_the_next_is_read(bad, reason):
 @pytest.mark.parametrize("name", ["f.warc", "f.warc.gz", "f.wet.gz"])
 def test_every_cut_gives_the_same_pages(tmp_path, name, rows):
     pages = [page(b"text %d" % number) for number in range(7)]
+    begins = [0, *itertools.accumulate(map(len, pages))]
     packed = b"".join(map(gzip.compress, pages)) if name.endswith("gz") else b"".join(pages)
     (tmp_path / name).write_bytes(packed)
     (raw,) = expand((Files(paths=(str(tmp_path / name),)),))
     assert [found for part in slices(raw, rows) for found in documents(part)] == [
-        Document(name, number, f"text {number}") for number in range(7)
+        Document(name, number, f"text {number}", offset=begins[number]) for number in range(7)
     ]
 
 
