@@ -22,8 +22,8 @@ from pipelines.tasks.denoising import DenoiseTask
 from pipelines.tasks.masked_lm import MaskedLMTask
 from pipelines.tasks.protocol import Task
 from pipelines.tasks.span_corruption import SpanCorruptionTask
-from pipelines.tasks.special import Special, end_id, pad_id, sentinel_ids
-from pipelines.tokenizer.load import open_tokenizer
+from pipelines.tasks.special import Special, end_id, pad_id
+from pipelines.tokenizer.load import open_tokenizer, sentinels
 from pipelines.tokens.shards import Tokens
 
 
@@ -92,7 +92,7 @@ def _pretraining(
             return CausalLMTask(tokens, pad_id=pad_id(tokenizer), **order)
         case SpanCorruption():
             ids = {"end_id": end_id(tokenizer), "pad_id": pad_id(tokenizer)}
-            marks = sentinel_ids(tokenizer)
+            marks = sentinels(tokenizer)
             return SpanCorruptionTask(tokens, config, sentinels=marks, **ids, **order)
         case Denoise():
             special, end = Special.of(tokenizer), end_id(tokenizer)

@@ -4,9 +4,9 @@
     reads   Thank you <extra_id_0> me to your party <extra_id_1> week . </s>
     writes  <extra_id_0> for inviting <extra_id_1> last </s>
 
-Source: Raffel et al. 2020, section 3.1.4 and figure 2; the lengths of spans as in
-`random_spans_noise_mask` of their `t5.data.preprocessors`. A row begins with kept text and ends
-with a span, so nothing has to close the last one.
+Source: Raffel et al. 2020, section 3.1.4 and figure 2; number and lengths of spans as in
+`random_spans_noise_mask` of their `t5.data.preprocessors`, but for one thing: theirs ends every row
+with a span. A row of up to 30 tokens has only one, and would lose its last tokens in every epoch.
 """
 
 from collections.abc import Mapping
@@ -101,12 +101,17 @@ class SpanCorruptionTask:
 
 
 def edges(length: int, config: SpanCorruption, random: np.random.Generator) -> np.ndarray:
-    """Where kept text and spans take turns in a row of `length` tokens; none in a row of one."""
+    """Where kept text and spans take turns in a row of `length` tokens; none in a row of one.
+
+    Kept text comes first and last; only the last may be empty.
+    """
     noise, spans = counts(length, config)
     if not spans:
         return np.empty(0, np.int64)
-    sizes = [segments(length - noise, spans, random), segments(noise, spans, random)]
-    return np.cumsum(np.stack(sizes, axis=1).ravel())[:-1]
+    sizes = np.empty(2 * spans + 1, np.int64)
+    sizes[::2] = segments(length - noise + 1, spans + 1, random)
+    sizes[1::2] = segments(noise, spans, random)
+    return np.cumsum(sizes)[:-1]
 
 
 def counts(length: int, config: SpanCorruption) -> tuple[int, int]:

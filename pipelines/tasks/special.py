@@ -6,7 +6,6 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import ConfigError
-from pipelines.tokenizer.config import SENTINEL
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,3 @@ def end_id(tokenizer: PreTrainedTokenizerFast) -> int:
         "the tokenizer has neither an eos token nor a sep token, so nothing ends a text; make one "
         "with the tokenizer stage"
     )
-
-
-def sentinel_ids(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-    """The ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are: int64 (S,)."""
-    vocabulary = tokenizer.get_vocab()
-    found: list[int] = []
-    while (token := SENTINEL.format(len(found))) in vocabulary:
-        found.append(vocabulary[token])
-    return np.array(found, dtype=np.int64)

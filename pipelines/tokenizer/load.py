@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from pipelines.tokenizer.config import SENTINEL
 from pipelines.tokenizer.encode import open_backend, plain_ids
 
 
@@ -27,3 +29,12 @@ def encode_texts(
     No text yields a special token's id but the unknown token's. May be called from several threads.
     """
     return plain_ids(tokenizer.backend_tokenizer, texts, max_length)
+
+
+def sentinels(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """The ids of `<extra_id_0>`, `<extra_id_1>` and so on, as many as there are: int64 (S,)."""
+    vocabulary = tokenizer.get_vocab()
+    found: list[int] = []
+    while (token := SENTINEL.format(len(found))) in vocabulary:
+        found.append(vocabulary[token])
+    return np.array(found, dtype=np.int64)

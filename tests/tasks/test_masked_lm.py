@@ -8,13 +8,14 @@ import pytest
 import torch
 from transformers import BertConfig, BertForPreTraining
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.tasks.config import MaskedLM
-from pipelines.tasks.masked_lm import FOLLOWS, OTHER, Example, MaskedLMTask, Special
+from pipelines.tasks.masked_lm import FOLLOWS, IN_ORDER, OTHER, SWAPPED, Example, MaskedLMTask
+from pipelines.tasks.special import Special
 from pipelines.tokens import shards
 from pipelines.tokens.encode import Encoded
 from pipelines.tokens.shards import Tokens
-from tests.tasks.tiny import write_tokens
+from tests.tasks.tiny import END, model, write_rows, write_tokens
 
 # Ids below 5 are special; a token tells its document d: it is 10 d + 10 to 10 d + 19.
 SPECIAL = Special(pad=0, cls=2, sep=3, mask=4, ordinary=np.arange(5, 1000))
@@ -247,3 +248,54 @@ def test_the_parts_of_a_batch_are_the_whole_batch(folder: Path) -> None:
     assert sorted(row for part in parts for row in part.rows) == sorted(whole.rows)
     assert {n: sum(p.counts[n] for p in parts) for n in whole.counts} == whole.counts
     assert sum(part.tokens for part in parts) == whole.tokens
+
+
+def test_a_swapped_pair_is_the_row_with_its_halves_changed_about(folder: Path) -> None:
+    tokens, made = Tokens(folder), task(folder, pair="sentence-order")
+    labels: Counter[int] = Counter()
+    for epoch in range(30):
+        example = made.example(1, epoch)  # of two sentences: 8 tokens, then 12
+        ids = tokens.row(1).ids.tolist()
+        first, second = (ids[:8], ids[8:]) if example.label == IN_ORDER else (ids[8:], ids[:8])
+        assert unmasked(example).tolist() == [2, *first, 3, *second, 3]
+        assert example.segments.tolist() == [0] * (len(first) + 2) + [1] * (len(second) + 1)
+        labels[example.label] += 1
+    assert min(labels[IN_ORDER], labels[SWAPPED]) > 5  # 30 fair draws: once in 2,000 runs fewer
+
+
+def test_sentence_order_needs_no_second_document(tmp_path: Path) -> None:
+    made = task(written(tmp_path, 1), pair="sentence-order")
+    assert made.objectives == {"masked_loss": 1.0, "order_loss": 1.0}
+    batch = made.batches(0)[0]
+    assert batch.counts["order_loss"] == batch.counts["order_accuracy"] == len(batch.rows)
+
+
+def test_the_end_of_a_document_is_never_masked(tmp_path: Path) -> None:
+    documents = [[10 + n] * 5 for n in range(8)]
+    made = task(write_tokens(tmp_path, documents, "concat", 24).folder, pair="none", mask_share=0.9)
+    for epoch in range(5):
+        for row in range(made.num_rows):
+            assert END not in made.example(row, epoch).targets
+
+
+def test_modernberts_loss_is_transformers_own(tmp_path: Path) -> None:
+    rows = [(document, [[10 + document] * (4 + document)]) for document in range(6)]
+    made = task(write_rows(tmp_path, rows).folder, parts=1, pair="none")
+    (batch,) = made.batches(0)
+    encoder, given = model("modernbert"), batch.tensors
+    labels = torch.full_like(given["input_ids"], -100).flatten()
+    labels[given["positions"]] = given["targets"]
+    with torch.no_grad():
+        expected = encoder(
+            input_ids=given["input_ids"],
+            attention_mask=given["attention_mask"],
+            labels=labels.view_as(given["input_ids"]),
+        ).loss
+        found = made.sums(encoder, batch)["masked_loss"] / batch.counts["masked_loss"]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_without_a_head_for_pairs_is_refused(tmp_path: Path) -> None:
+    made = task(write_rows(tmp_path, [(0, [[10]]), (1, [[11]])]).folder, pair="sentence-order")
+    with pytest.raises(ConfigError, match=r"ModernBertForMaskedLM has no head.*pair=none"):
+        made.sums(model("modernbert"), made.batches(0)[0])

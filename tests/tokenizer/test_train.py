@@ -12,6 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipelines.core.errors import ConfigError
 from pipelines.tokenizer.config import TokenizerConfig
+from pipelines.tokenizer.fast import open_encoder
+from pipelines.tokenizer.load import encode_texts, open_tokenizer, sentinels
 from pipelines.tokenizer.train import train
 
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -146,3 +148,26 @@ def test_unigram_with_fewer_entries_than_characters_is_an_error() -> None:
     text = " ".join(chr(0x4E00 + number) for number in range(1000))
     with pytest.raises(ConfigError, match="vocab_size leaves 295 entries"):
         train(configured("unigram", vocab_size=300), [text] * 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentinels_are_special_entries_that_no_text_forges(
+    kind: str, texts: list[str], tmp_path: Path
+) -> None:
+    made = train(configured(kind, vocab_size=400, sentinels=4), texts)
+    made.save_pretrained(tmp_path)
+    tokenizer = open_tokenizer(tmp_path)
+    ids = sentinels(tokenizer)
+    assert len(ids) == 4
+    assert len(tokenizer) <= 400
+    assert set(ids.tolist()) <= set(tokenizer.all_special_ids)
+    (found,) = encode_texts(tokenizer, ["a <extra_id_0> b"])
+    assert not set(ids.tolist()) & set(found)
+    (fast,) = open_encoder(tmp_path).ids(["a <extra_id_0> b"])
+    assert fast.tolist() == found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_sentinels_there_are_none(kind: str, folders: dict[str, Path]) -> None:
+    assert "extra" not in (folders[kind] / "tokenizer_config.json").read_text()
+    assert len(sentinels(open_tokenizer(folders[kind]))) == 0
