@@ -1,219 +1,325 @@
 """A model, a task and settings in; the learnt weights and their history out. No Ray.
 
-`fit` is one process's view. A batch is cut in `optimise.shards` parts whatever the number of
-processes, process r of W learns from parts r, r + W, ..., and gradients are added up once a step.
-Two terms add up to the same bits in either order, so one process and two give the same weights with
-two parts; with more, they agree to rounding.
+`fit` is one process's view: all of them call it, with equal arguments. A batch is cut in
+`optimise.shards` parts whatever the number of processes. Two terms add up to the same bits in
+either order, so one process and two give the same weights with two parts; with more, they agree to
+rounding.
+
+What a step does follows from the settings and from what a checkpoint holds, so that a run goes on
+from any of its checkpoints to the same end. How often one is written changes no weight.
 """
 
-import hashlib
-import json
 import logging
-import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json
-from pipelines.core.errors import DataError
-from pipelines.core.group import PROGRESS, LeaveError
-from pipelines.tasks.protocol import Batch, Task
-from pipelines.train import state
-from pipelines.train.config import Optimise
+from pipelines.core.errors import ArtifactError, DataError
+from pipelines.core.group import LeaveError
+from pipelines.model.checkpoint import supply
+from pipelines.tasks.protocol import Task
+from pipelines.train import validate
+from pipelines.train.config import Optimise, Spikes
+from pipelines.train.kernels import prepare
+from pipelines.train.learner import Learner
+from pipelines.train.optimizers import Optimizer, open_optimizer
 from pipelines.train.preempt import Notice
+from pipelines.train.progress import Progress
 from pipelines.train.schedule import learning_rate
+from pipelines.train.spikes import watched
+from pipelines.train.state import FOLDER, Checkpoint, Writer
 from pipelines.train.team import Parallel, Replicated, Team
 from pipelines.train.throughput import Meter, peak_flops, precision
+from pipelines.train.validate import Judging
 
 log = logging.getLogger(__name__)
 
-POINTS = 100  # progress points a run
-WRITE_S = 1.0  # seconds between rewrites of the progress file
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # Loshchilov and Hutter 2019; torch's own
+PATIENCE_S = 20.0  # of one wait for a score; longer ones are cut, as the other processes wait too
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What `fit` leaves beside the weights in the model.
 
-    `history` has a point a step: `step` (from 1), `loss`, `learning_rate` and the task's figures.
-    It and `tokens` repeat exactly; `measured` does not, and has no rate if no step was left.
+    `history` has a point a step: `step` (from 1), `loss`, `learning_rate` and the task's figures;
+    where there is more to tell, also `skipped`, `batch` (its number, if it is not the step's) and
+    `validation_loss`. `chosen` has `best_step` and its figures if the run was judged. All this and
+    `tokens` repeat exactly; `measured` does not, and has no rate if no step was left.
     """
 
     history: list[Json]
     tokens: int
     measured: dict[str, float]
+    chosen: dict[str, float] = field(default_factory=dict)
+    roll_backs: int = 0
 
 
-class Progress:
-    """Points of this try, kept in the workspace for whoever follows the run."""
-
-    def __init__(self, out: Workspace, steps: int) -> None:
-        self._out, self._steps = out, steps
-        self._points: list[Json] = []
-        self._written = 0.0
-
-    def add(self, point: Json, measured: dict[str, float]) -> None:
-        """Note a step, if it is one of about a hundred that are."""
-        last = point["step"] == self._steps
-        if point["step"] % max(1, self._steps // POINTS) and not last:
-            return
-        rates = {name: measured[name] for name in ("tokens_per_s", "mfu")}
-        self._points.append(point | rates | {"steps": self._steps})
-        if last or time.monotonic() - self._written >= WRITE_S:
-            self._out.write(PROGRESS, json.dumps(self._points).encode())
-            self._written = time.monotonic()
-
-
-def fit(model: Any, task: Task, optimise: Optimise, out: Workspace) -> Fitted:
+def fit(
+    model: Any, task: Task, optimise: Optimise, out: Workspace, judging: Judging | None = None
+) -> Fitted:
     """Learn `task` from the newest verified checkpoint in `out`, or from the start.
 
     Args:
-        model: a transformers model with the weights to start from; learnt in place.
+        model: a transformers model with the weights to start from; learnt in place. In process 0
+            it has the chosen weights in the end: the last step's, or the best judged ones.
         task: what is learnt.
         optimise: how.
-        out: where checkpoints are read, and written by process 0.
+        out: where checkpoints are read and written.
+        judging: how the weights are judged on other rows while they are learnt, if they are.
 
     Raises:
         ArtifactError: a process cannot read the checkpoint that process 0 resumes from.
-        DataError: the loss or a gradient is not finite; names the step and the rows.
+        DataError: the loss or a gradient is not finite, which names the step and the rows; or
+            there were more spikes than `optimise.spikes` lets pass.
         LeaveError: a process was told to go; the step that was under way is in a checkpoint.
+        StorageError: a checkpoint could not be written.
     """
     team = Team()
     model.to(team.device).train()
+    dtype = precision(optimise.precision, team.device)
+    log.info("matrices are multiplied in %d bits on %s", torch.finfo(dtype).bits, team.device)
+    task, prepared = prepare(model, task, optimise, out, team, dtype)
+    meter = Meter(model, _peak(team, dtype))
     parallel: Parallel = Replicated(model, team)
-    optimizer = adamw(model, optimise)
-    done = parallel.resume(out, optimizer)
-    history, tokens = list(done.history), done.tokens
-    progress = Progress(out, optimise.steps)
-    with Notice(out, team.rank) as notice:
-        learner = _Learner(model, task, optimise, optimizer, team, parallel, notice)
-        for point, seen in learner.steps(done.step):
-            history.append(point)
-            tokens += seen
-            step, last = point["step"], point["step"] == optimise.steps
-            if not team.rank:
-                progress.add(point | {"tokens": tokens}, learner.meter.read())
-            if learner.leaving or last or step % optimise.checkpoint_steps == 0:
-                tensors = parallel.capture(optimizer)
-                parallel.write(out, state.Checkpoint(step, tokens, history, tensors))
-            if learner.leaving and not last:
-                raise LeaveError(f"told to leave; the checkpoint of step {step} is written")
-    learner.meter.raise_peak(learner.peak())
+    optimizer = open_optimizer(model, optimise)
+    learner = Learner(task, optimise, dtype, team, parallel, meter)
+    with Notice(out, team.rank) as notice, Writer() as writer:
+        run = _Run(optimise, learner, optimizer, out, notice, writer, judging)
+        run.to_the_end()
+    meter.raise_peak(_peak(team, dtype))
     parallel.gather()
-    return Fitted(history, tokens, learner.meter.read() | {"precision_bits": learner.bits})
+    bits = {"precision_bits": float(torch.finfo(dtype).bits)}
+    measured = meter.read() | prepared | bits
+    fitted = Fitted(run.history, run.tokens, measured, roll_backs=run.watch.roll_backs)
+    if judging is None or team.rank:
+        return fitted
+    return _chosen(fitted, model, run.handed, judging, out)
 
 
-def adamw(model: torch.nn.Module, optimise: Optimise) -> torch.optim.AdamW:
-    """Fused AdamW that decays matrices, and neither biases nor norms."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimise.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups, lr=optimise.learning_rate, betas=BETAS, eps=EPSILON, fused=True
-    )
-
-
-class _Learner:
-    """One process's side of each optimizer step."""
+class _Run:
+    """Where a run stands, moved on step by step; alike in every process."""
 
     def __init__(
         self,
-        model: Any,
-        task: Task,
         optimise: Optimise,
-        optimizer: torch.optim.AdamW,
-        team: Team,
-        parallel: Parallel,
+        learner: Learner,
+        optimizer: Optimizer,
+        out: Workspace,
         notice: Notice,
+        writer: Writer,
+        judging: Judging | None,
     ) -> None:
-        self._task, self._optimise, self._optimizer = task, optimise, optimizer
-        self._team, self._parallel, self._notice = team, parallel, notice
-        self.leaving = False
-        self._dtype = precision(optimise.precision, team.device)
-        self.bits = torch.finfo(self._dtype).bits
-        log.info("matrices are multiplied in %d bits on %s", self.bits, team.device)
-        self.meter = Meter(model.config, self.peak())
+        self._optimise, self._learner, self._optimizer = optimise, learner, optimizer
+        self._team, self._parallel = learner.team, learner.parallel
+        self._out, self._notice, self._writer, self._judging = out, notice, writer, judging
+        self._progress = Progress(out, optimise.steps)
+        self._shown: Json = {}  # the newest figures of validation
+        at = self._parallel.resume(out, optimizer)
+        if at.step and at.optimizer != optimise.optimizer.kind:
+            raise ArtifactError(
+                f"checkpoint of step {at.step}: made with {at.optimizer}, and optimise.optimizer "
+                f"is {optimise.optimizer.kind}; remove {FOLDER} in the step's work folder"
+            )
+        self._stand(at)
 
-    def peak(self) -> float:
-        """FLOP/s of all processes together, measured at the same time."""
-        self._team.add(torch.zeros(1, device=self._team.device))  # wait until all are here
-        found = torch.tensor([peak_flops(self._team.device, self._dtype)], device=self._team.device)
-        self._team.add(found)
-        return float(found)
+    def _stand(self, at: Checkpoint) -> None:
+        """Take up a checkpoint whose tensors are in place."""
+        self.batch, self.step, self.tokens = at.batch, at.step, at.tokens
+        self.history, self.watch, self.handed = list(at.history), at.watch, at.handed
+        self._saved, self._saved_s = at.step, time.monotonic()
 
-    def steps(self, start: int) -> Iterator[tuple[Json, int]]:
-        """Take every step from `start` on; yields its point of the history, and its tokens."""
-        for step in range(start, self._optimise.steps):
-            batches = self._task.batches(step)
-            means = self._means(step, batches)
-            norm = self._parallel.clip(self._optimise.clip)
-            if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
-                raise DataError(_diverged(step, means["loss"], norm, batches))
-            rate = learning_rate(step, self._optimise)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            self._optimizer.step()
-            self.meter.count(batches)
-            point = {"step": step + 1, "learning_rate": rate} | means
-            yield point, sum(batch.tokens for batch in batches)
+    def to_the_end(self) -> None:
+        """Take every step that is left, or those until validation has seen enough.
 
-    def _means(self, step: int, batches: Sequence[Batch]) -> dict[str, float]:
-        """The loss and figures of the whole batch, whose gradients the parameters then have.
-
-        Whether a process was told to leave is added up with them, so that all know of it at once.
+        Raises:
+            LeaveError: a process was told to go; the checkpoint of the step is written.
         """
-        counts = {
-            name: max(1, sum(batch.counts[name] for batch in batches)) for name in batches[0].counts
-        }
-        self._parallel.clear()
-        sums = torch.zeros(len(counts) + 1, device=self._team.device)
-        sums[-1] = self._notice.given()
-        for part, weight in self._parallel.turns(batches):
-            torch.manual_seed(_dropout_seed(self._optimise.seed, step, part))
-            found = self._backward(batches[part], counts, weight)
-            sums[:-1] += weight * torch.stack([found[name].detach() for name in counts])
-        self._parallel.add_up()
-        self._team.add(sums)
-        *totals, told = sums.tolist()
-        self.leaving = told > 0
-        pairs = zip(counts, totals, strict=True)
-        means = {name: total / counts[name] for name, total in pairs}
-        loss = sum(weight * means[name] for name, weight in self._task.objectives.items())
-        return {"loss": loss} | means
+        spikes, steps = self._optimise.spikes, self._optimise.steps
+        if spikes and self.watch.anchor is None and self.step < steps:
+            self._anchor()
+        enough = bool(self.handed) and self._enough()
+        while self.step < steps and not enough:
+            leave, due = self._advance()
+            if spikes and self.watch.streak >= spikes.in_a_row:
+                self._roll_back(spikes)
+                continue
+            last = self.step == steps
+            if self._judging and (last or self.step % self._judging.every == 0):
+                self._hand_in(self._judging)
+                enough = self._enough()
+            if spikes and not self.watch.streak and self.step % spikes.anchor_steps == 0:
+                self._anchor()
+            elif leave or due or last or enough:
+                self._save()
+            if leave and not (last or enough):
+                self._writer.wait()
+                raise LeaveError(f"told to leave; the checkpoint of step {self.step} is written")
+        if not self._team.rank:
+            self._progress.close()
 
-    def _backward(
-        self, batch: Batch, counts: dict[str, int], weight: float
-    ) -> dict[str, torch.Tensor]:
-        device = self._team.device
-        tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
-        mixed = self._dtype is torch.bfloat16
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            found = self._parallel.sums(self._task, replace(batch, tensors=tensors))
-        shares = self._task.objectives.items()
-        loss = torch.stack(
-            [found[name] * (weight * share / counts[name]) for name, share in shares]
-        ).sum()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return found
+    def _advance(self) -> tuple[bool, bool]:
+        """Take one step; returns whether to leave, and whether a checkpoint is due."""
+        taken = self._learner.take(self.batch, self.step, (self._notice.given(), self._due()))
+        rate = learning_rate(self.step, self._optimise)
+        point: Json = {"step": self.step + 1, "learning_rate": rate} | taken.figures
+        if self._optimise.spikes:
+            loss = taken.figures["loss"]
+            self.watch = watched(self.watch, loss, taken.norm, self._optimise.spikes)
+        if self.watch.streak:
+            log.warning(
+                "step %d: loss %s, gradient norm %s: a spike; weights were not changed by it",
+                self.step + 1,
+                taken.figures["loss"],
+                taken.norm,
+            )
+            point["skipped"] = 1
+        else:
+            self._learner.move(self._optimizer, rate)
+            self.tokens += taken.tokens
+        if self.batch != self.step:
+            point["batch"] = self.batch + 1
+        self.batch, self.step = self.batch + 1, self.step + 1
+        self.history.append(point)
+        if not self._team.rank:
+            shown = point | {"tokens": self.tokens} | self._shown
+            self._progress.add(shown, self._learner.meter.read())
+        leave, due = taken.flags
+        return leave, due
+
+    def _due(self) -> bool:
+        """Whether a checkpoint is due after the step that begins, as process 0 finds.
+
+        One that comes due while another is being written waits for it, and training does not.
+        """
+        if self._team.rank or not self._writer.idle:
+            return False
+        steps = self.step + 1 - self._saved
+        seconds = time.monotonic() - self._saved_s
+        return steps >= self._optimise.checkpoint_steps or seconds >= self._optimise.checkpoint_s
+
+    def _save(self) -> None:
+        """Begin to write a checkpoint of where the run stands."""
+        checkpoint = Checkpoint(
+            self.batch,
+            self.step,
+            self.tokens,
+            list(self.history),
+            self.watch,
+            self.handed,
+            self._optimise.optimizer.kind,
+            self._parallel.capture(self._optimizer),
+        )
+        self._writer.submit(partial(self._parallel.write, self._out, checkpoint))
+        self._saved, self._saved_s = self.step, time.monotonic()
+
+    def _anchor(self) -> None:
+        """Make this the point that weights go back to; it does not follow from checkpoints' times.
+
+        Else a run whose checkpoints fell otherwise would go back to other weights.
+        """
+        self.watch = replace(self.watch, anchor=self.batch)
+        self._save()
+
+    def _roll_back(self, spikes: Spikes) -> None:
+        """Go back to the anchor's weights, and on with the batches after those taken.
+
+        Raises:
+            DataError: that was done as often as it may be.
+        """
+        if self.watch.roll_backs == spikes.roll_backs:
+            raise DataError(
+                f"step {self.step}: {self.watch.streak} spikes in a row, after "
+                f"{spikes.roll_backs} roll-backs (optimise.spikes.roll_backs): lower "
+                "optimise.learning_rate, or look at the rows of these steps"
+            )
+        self._writer.wait()
+        batch, step, handed, done = self.batch, self.step, self.handed, self.watch.roll_backs + 1
+        at = self._parallel.resume(self._out, self._optimizer, self.watch.anchor)
+        self._stand(replace(at, batch=batch, handed=handed))
+        self.watch = replace(self.watch, roll_backs=done)
+        log.warning(
+            "step %d: %d spikes in a row; back to the weights of step %d, and on with batch %d",
+            step,
+            spikes.in_a_row,
+            self.step,
+            batch + 1,
+        )
+        self._anchor()
+
+    def _hand_in(self, judging: Judging) -> None:
+        """Give the weights to whoever judges them."""
+        weights = self._parallel.weights()
+        if self._team.rank:
+            self.handed = (*self.handed, (self.batch, self.step))
+            return
+        if self.handed:
+            newest = judging.score(self.handed[-1][0], 0.0) or {}
+            self._shown = _named(newest) or self._shown
+        self._writer.submit(partial(validate.hand_in, self._out, self.batch, weights))
+        self.handed = (*self.handed, (self.batch, self.step))
+
+    def _enough(self) -> bool:
+        """Whether validation has seen enough, by the scores before the newest."""
+        judging = self._judging
+        if judging is None or judging.patience is None:
+            return False
+        while True:
+            verdict = 0
+            if not self._team.rank:
+                scores = _scores(self.handed[:-1], judging, PATIENCE_S)
+                if scores is not None:
+                    verdict = 2 if validate.exhausted(scores, judging.patience) else 1
+            if verdict := self._team.agreed(verdict):
+                return verdict == 2
 
 
-def _dropout_seed(seed: int, step: int, part: int) -> int:
-    """Of one part's forward pass, so that no generator's state needs to be kept."""
-    digest = hashlib.sha256(f"{seed}/{step}/{part}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def _chosen(
+    fitted: Fitted,
+    model: Any,
+    handed: tuple[tuple[int, int], ...],
+    judging: Judging,
+    out: Workspace,
+) -> Fitted:
+    """Put the best weights into the model, once all are judged, and the scores into the history."""
+    scores = None
+    while scores is None:
+        scores = _scores(handed, judging, PATIENCE_S)
+    validate.finite(scores)
+    for (_, step), score in zip(handed, scores, strict=True):
+        fitted.history[step - 1] = fitted.history[step - 1] | _named(score)
+    place = validate.best(scores)
+    batch, step = handed[place]
+    left = supply(model, validate.best_weights(out, batch))
+    assert not left, left
+    return replace(fitted, chosen={"best_step": float(step)} | _named(scores[place]))
 
 
-def _diverged(step: int, loss: float, norm: float, batches: Sequence[Batch]) -> str:
-    rows = [row for batch in batches for row in batch.rows]
-    return (
-        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers; the weights "
-        f"were not changed by it; its rows are {rows}: lower optimise.learning_rate or "
-        "optimise.clip, or look at these rows"
-    )
+def _named(score: validate.Score) -> dict[str, float]:
+    """The figures that are numbers, as they are called beside those of training."""
+    return {f"validation_{name}": value for name, value in score.items() if value is not None}
+
+
+def _peak(team: Team, dtype: torch.dtype) -> float:
+    """FLOP/s of all processes together, measured at the same time."""
+    team.add(torch.zeros(1, device=team.device))  # wait until all are here
+    found = torch.tensor([peak_flops(team.device, dtype)], device=team.device)
+    team.add(found)
+    return float(found)
+
+
+def _scores(
+    handed: tuple[tuple[int, int], ...], judging: Judging, wait_s: float
+) -> list[validate.Score] | None:
+    """Those of the weights handed in, or None if one is not there in time."""
+    found = []
+    for batch, _ in handed:
+        score = judging.score(batch, wait_s)
+        if score is None:
+            return None
+        found.append(score)
+    return found

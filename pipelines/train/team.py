@@ -15,6 +15,9 @@ from torch import distributed
 from pipelines.core.artifact import Workspace
 from pipelines.tasks.protocol import Batch, Task
 from pipelines.train import state
+from pipelines.train.optimizers import Optimizer
+
+NONE = -1  # in place of a checkpoint's batch, where there is no checkpoint
 
 
 class Team:
@@ -55,7 +58,7 @@ class Parallel(Protocol):
         """
 
     def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
-        """`task.sums` of the model; for validation too, under `torch.no_grad()`."""
+        """`task.sums` of the model."""
 
     def clear(self) -> None:
         """Forget the gradients of the step before."""
@@ -66,21 +69,27 @@ class Parallel(Protocol):
     def clip(self, largest: float) -> float:
         """Scale the gradients to norm `largest` where it is above; returns the norm before."""
 
-    def capture(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    def capture(self, optimizer: Optimizer) -> dict[str, torch.Tensor]:
         """Copies on the CPU of every tensor of this process that the next step depends on."""
 
     def write(self, out: Workspace, checkpoint: state.Checkpoint) -> None:
         """Commit a checkpoint of captured tensors; may run in a thread beside the steps."""
 
-    def resume(self, out: Workspace, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
+    def resume(
+        self, out: Workspace, optimizer: Optimizer, batch: int | None = None
+    ) -> state.Checkpoint:
         """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is.
 
-        Each process finding its own, one that a file system shows an older listing would go on
-        from other weights than its peers, and nobody would notice.
+        With `batch`, take up the one after so many batches. Each process finding its own, one that
+        a file system shows an older listing would go on from other weights than its peers, and
+        nobody would notice.
 
         Raises:
             ArtifactError: a process cannot read it, or it is of another model.
         """
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies on the CPU of the whole weights, in process 0; nothing in others."""
 
     def gather(self) -> None:
         """Put the whole weights into every process's model, after the last step."""
@@ -119,7 +128,7 @@ class Replicated:
         """Scale the gradients to norm `largest` where it is above; returns the norm before."""
         return self._gradients.clip(largest)
 
-    def capture(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    def capture(self, optimizer: Optimizer) -> dict[str, torch.Tensor]:
         """Copies of weights and moments in process 0, which writes for all; nothing in others."""
         if self._team.rank:
             return {}
@@ -130,15 +139,24 @@ class Replicated:
         if not self._team.rank:
             state.write(out, checkpoint)
 
-    def resume(self, out: Workspace, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
+    def resume(
+        self, out: Workspace, optimizer: Optimizer, batch: int | None = None
+    ) -> state.Checkpoint:
         """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is."""
-        found = state.Checkpoint() if self._team.rank else state.newest_verified(out)
-        step = self._team.agreed(found.step)
         if self._team.rank:
-            found = state.at(out, step)
-        if step:
+            found = state.Checkpoint()
+        else:
+            found = state.newest_verified(out) if batch is None else state.at(out, batch)
+        agreed = self._team.agreed(found.batch if found.tensors else NONE)
+        if agreed != NONE:
+            found = state.at(out, agreed) if self._team.rank else found
             state.restore(self._model, optimizer, found)
         return found
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies on the CPU of the weights, in process 0; nothing in others."""
+        named = [] if self._team.rank else self._model.named_parameters()
+        return {name: state.copied(parameter) for name, parameter in named}
 
     def gather(self) -> None:
         """Nothing to do: every process has them."""

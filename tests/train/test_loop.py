@@ -19,9 +19,10 @@ from pipelines.tasks.masked_lm import MaskedLMTask, Special
 from pipelines.tasks.protocol import Batch, Task
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.shards import Tokens
-from pipelines.train import loop
+from pipelines.train import learner
 from pipelines.train.config import Optimise
 from pipelines.train.loop import Fitted, fit
+from pipelines.train.optimizers import open_optimizer
 from pipelines.train.team import Gradients
 
 # Dropout is on, so that a wrong generator state after a resume would show.
@@ -196,7 +197,7 @@ def test_the_comparison_above_would_see_a_lost_dropout_state(
     model, task = masked_lm(tokenizer_folder, tokens_folder)
     with pytest.raises(KilledError):
         fit(model, Stopping(task, 6), OPTIMISE, workspace(tmp_path / "killed"))
-    monkeypatch.setattr(loop, "_dropout_seed", lambda seed, step, part: 0)
+    monkeypatch.setattr(learner, "_dropout_seed", lambda seed, number, part: 0)
     model, task = masked_lm(tokenizer_folder, tokens_folder)
     fit(model, task, OPTIMISE, workspace(tmp_path / "killed"))
     assert digest(model) != undisturbed[0]
@@ -223,12 +224,17 @@ class Line:
 
     def batches(self, step: int) -> list[Batch]:
         return [
-            Batch({"x": torch.tensor(part)}, {"product": len(part)}, tuple(range(len(part))), 1)
+            Batch(
+                {"input_ids": torch.tensor(part).reshape(-1, 1)},
+                {"product": len(part)},
+                tuple(range(len(part))),
+                1,
+            )
             for part in self._values
         ]
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"product": (model.weight * batch.tensors["x"]).sum()}
+        return {"product": (model.weight * batch.tensors["input_ids"]).sum()}
 
 
 class Weight(torch.nn.Module):
@@ -236,6 +242,13 @@ class Weight(torch.nn.Module):
         super().__init__()
         self.config = config
         self.weight = torch.nn.Parameter(torch.tensor([[5.0]]))
+
+    @property
+    def base_model(self) -> "Weight":
+        return self
+
+    def set_attn_implementation(self, name: str) -> None:
+        """It has no attention to set."""
 
 
 @pytest.fixture
@@ -294,7 +307,7 @@ def test_progress_ends_with_the_last_step(weight: Weight, tmp_path: Path) -> Non
 
 def test_biases_and_norms_do_not_decay(weight: Weight) -> None:
     weight.bias = torch.nn.Parameter(torch.zeros(3))
-    groups = loop.adamw(weight, OPTIMISE).param_groups
+    groups = open_optimizer(weight, OPTIMISE).param_groups
     decayed = [[p.ndim for p in group["params"]] for group in groups]
     assert (decayed, [group["weight_decay"] for group in groups]) == ([[2], [1]], [0.01, 0.0])
 

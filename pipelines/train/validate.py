@@ -1,0 +1,200 @@
+"""Weights of a running step in; their loss on held-out rows, and the best of them out. No Ray.
+
+Training hands weights in (`hand_in`) and goes on; another process judges them (`keep_judging`) and
+leaves a score beside them. So that a run decides the same however long that takes, the validation
+after which training ends looks at the scores before it, and waits for one that is not there yet.
+A score that is missing or not a number ranks worst.
+
+The scores are working files: they follow from weights and rows, so a run that resumes finds them.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from pipelines.core.artifact import Workspace
+from pipelines.core.errors import ArtifactError, DataError, RaylineError
+from pipelines.tasks.protocol import Task
+
+FOLDER = ".validation"
+END, FAILED = f"{FOLDER}/end", f"{FOLDER}/failed"
+LOOK_S = 0.5  # seconds between looks for new weights, or for a score
+Score = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How a run is judged: every so many steps, and for how long without a better one.
+
+    `score(batch, wait_s)` has the figures of the weights handed in after `batch` batches, or None
+    if they are not there within `wait_s` seconds.
+    """
+
+    every: int
+    patience: int | None
+    score: Callable[[int, float], Score | None]
+
+
+def hand_in(out: Workspace, batch: int, weights: dict[str, torch.Tensor]) -> None:
+    """Leave weights to be judged; those that were judged before, in an earlier try, too."""
+    out.write(_weights(batch), save(weights))
+
+
+def score_of(out: Workspace, batch: int, wait_s: float) -> Score | None:
+    """The figures left by `keep_judging`, or None if there are none within `wait_s` seconds.
+
+    Raises:
+        RaylineError: the process that judges has failed; gives its reason.
+        ArtifactError: a newer driver has taken this step over.
+    """
+    end = time.monotonic() + wait_s
+    while not out.exists(_score(batch)):
+        out.fence()
+        if out.exists(FAILED):
+            raise RaylineError(f"validation: {out.read(FAILED).decode()}")
+        if time.monotonic() >= end:
+            return None
+        time.sleep(LOOK_S)
+    score: Score = json.loads(out.read(_score(batch)))["figures"]
+    return score
+
+
+def best(scores: Sequence[Score | None]) -> int:
+    """The place of the lowest loss, the first of equals; None and what is no number ranks worst."""
+    losses = [_loss(score) for score in scores]
+    return min(range(len(losses)), key=lambda place: (losses[place], place))
+
+
+def exhausted(scores: Sequence[Score | None], patience: int) -> bool:
+    """Whether the last `patience` scores are all no better than one before them."""
+    return bool(scores) and len(scores) - 1 - best(scores) >= patience
+
+
+def best_weights(out: Workspace, batch: int) -> dict[str, torch.Tensor]:
+    """The weights handed in after `batch` batches, as they were judged.
+
+    Raises:
+        ArtifactError: they are gone or were altered.
+    """
+    data = out.read(_weights(batch))
+    judged = json.loads(out.read(_score(batch)))["weights"]
+    if hashlib.sha256(data).hexdigest() != judged:
+        raise ArtifactError(
+            f"{out.store.uri}/{_weights(batch)}: not the weights that were judged; remove "
+            f"{FOLDER} and .checkpoints in the step's work folder, then run again"
+        )
+    return dict(load(data))
+
+
+@torch.no_grad()
+def judge(model: Any, task: Task, rows: int | None, batch_rows: int) -> Score:
+    """Means of the task's figures over its first `rows` rows, and their `loss`, in fp32.
+
+    Rows are those of epoch 0, in whole batches; each figure's sum is divided by its count once, so
+    short batches weigh what they should. A loss that is no number is None.
+    """
+    model.eval()
+    wanted = task.num_rows if rows is None else min(rows, task.num_rows)
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for number in range(-(-wanted // batch_rows)):
+        for batch in task.batches(number):
+            if not batch.rows:
+                continue
+            for name, total in task.sums(model, batch).items():
+                sums[name] = sums.get(name, 0.0) + float(total)
+                counts[name] = counts.get(name, 0) + batch.counts[name]
+    means = {name: total / max(1, counts[name]) for name, total in sums.items()}
+    loss = sum(weight * means[name] for name, weight in task.objectives.items())
+    figures = {"loss": loss} | means
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def keep_judging(out: Workspace, judged: Callable[[dict[str, torch.Tensor]], Score]) -> None:
+    """Judge what is handed in until `end` is there; keep the best weights and drop the others.
+
+    Args:
+        out: the step's workspace.
+        judged: the figures of weights.
+    """
+    while True:
+        ending = out.exists(END)  # before looking: what was handed in before the end is judged
+        names = set(out.names(FOLDER))
+        for batch in sorted(_batches(names)):
+            if _score(batch) not in names:
+                data = out.read(_weights(batch))
+                facts = {
+                    "figures": judged(dict(load(data))),
+                    "weights": hashlib.sha256(data).hexdigest(),
+                }
+                out.write(_score(batch), json.dumps(facts).encode())
+                _tidy(out)
+        if ending:
+            return
+        time.sleep(LOOK_S)
+
+
+def begin(out: Workspace) -> None:
+    """Forget how an earlier try ended."""
+    out.delete(END)
+    out.delete(FAILED)
+
+
+def end(out: Workspace, reason: str = "") -> None:
+    """Have `keep_judging` return; with a reason, have whoever waits for a score fail with it."""
+    with suppress(ArtifactError):  # a newer driver has taken over, and has its own
+        if reason:
+            out.write(FAILED, reason.encode())
+        out.write(END, b"")
+
+
+def finite(scores: Sequence[Score | None]) -> None:
+    """Refuse to choose among scores of which none is a number.
+
+    Raises:
+        DataError: says so.
+    """
+    if all(math.isinf(_loss(score)) for score in scores):
+        raise DataError(
+            f"validation: none of {len(scores)} losses is a number; look at the rows that are "
+            "judged on, or lower optimise.learning_rate"
+        )
+
+
+def _tidy(out: Workspace) -> None:
+    names = set(out.names(FOLDER))
+    judged = sorted(batch for batch in _batches(names) if _score(batch) in names)
+    scores = [json.loads(out.read(_score(batch)))["figures"] for batch in judged]
+    for place, batch in enumerate(judged):
+        if place != best(scores):
+            out.delete(_weights(batch))
+
+
+def _loss(score: Score | None) -> float:
+    loss = score.get("loss") if score else None
+    return math.inf if loss is None or math.isnan(loss) else loss
+
+
+def _batches(names: set[str]) -> set[int]:
+    """The batches whose weights are there."""
+    return {
+        int(name.removeprefix(f"{FOLDER}/").removesuffix(".safetensors"))
+        for name in names
+        if name.endswith(".safetensors")
+    }
+
+
+def _weights(batch: int) -> str:
+    return f"{FOLDER}/{batch:08d}.safetensors"
+
+
+def _score(batch: int) -> str:
+    return f"{FOLDER}/{batch:08d}.json"
