@@ -2,7 +2,7 @@
 
 The attention code and compilation change rounding, so a run keeps what it began with: process 0
 decides, the others follow, and the decision lies in the step's workspace, where a run that goes on
-after a kill finds it. Only `auto` measures; the defaults follow from the settings alone.
+after a kill finds it. Only `auto` measures; all else follows from the settings.
 """
 
 import json
@@ -93,11 +93,12 @@ def prepare(
         if fast:
             must = optimise.compile == "on" or bool(_from_first(team, int(kept is not None)))
             sums, fast = _compiled(task, optimise, team, run, must)
-    if team.rank == 0 and kept is None:
+    if team.rank == 0 and kept is None and "auto" in (optimise.attention, optimise.compile):
         out.write(FILE, json.dumps(asdict(Kernels(attention, fast))).encode())
-    log.info("attention: %s; compiled: %s", attention, fast)
+    used = model.config._attn_implementation
+    log.info("attention: %s; compiled: %s", used, fast)
     return _Compiled(task, sums) if fast else task, {
-        "attention_sdpa": float(attention == "sdpa"),
+        "attention_sdpa": float(used == "sdpa"),
         "compiled": float(fast),
         "prepare_s": time.perf_counter() - began,
     }
@@ -121,7 +122,7 @@ def _attention(
     if optimise.attention != "auto":
         return optimise.attention
     if team.rank or not getattr(model, "_supports_sdpa", False):
-        return "eager"
+        return ATTENTION[0]
     seconds = {}
     for name in ATTENTION:
         set_attention(model, name)
