@@ -79,8 +79,8 @@ def session(placement: Placement) -> Iterator[None]:
             os.environ.pop("RAY_ADDRESS", None)  # of the Ray that `_start` started
 
 
-def remotely(function: Callable[..., Answer], *arguments: Any) -> Answer:
-    """`function(*arguments)` in one Ray task of one CPU.
+def remotely(function: Callable[..., Answer], *arguments: Any, cpus: int = 1) -> Answer:
+    """`function(*arguments)` in one Ray task; one of 0 `cpus` never waits for a free one.
 
     Raises:
         RaylineError: the function's own, without Ray's account of where it ran.
@@ -89,7 +89,7 @@ def remotely(function: Callable[..., Answer], *arguments: Any) -> Answer:
     from ray.exceptions import RayTaskError
 
     try:
-        answer: Answer = ray.get(ray.remote(num_cpus=1)(function).remote(*arguments))
+        answer: Answer = ray.get(ray.remote(num_cpus=cpus)(function).remote(*arguments))
     except RayTaskError as error:
         if isinstance(error.cause, RaylineError):
             raise error.cause from None
