@@ -4,9 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.core.config import Config, Input, StageConfig
+from pipelines.core.config import Config, Input, Location, StageConfig
 from pipelines.model.config import ModelConfig
-from pipelines.tasks.config import Classify, TaskConfig
+from pipelines.model.pretrained import open_pretrained
+from pipelines.tasks.config import Classify, MaskedLM, TaskConfig
 
 
 class Linear(Config):
@@ -190,6 +191,11 @@ class TrainConfig(StageConfig):
         "Tokenizer", default=None, description="needed from scratch; a start Model brings its own"
     )
     start: str | None = Input("Model", default=None, description="weights to start from")
+    pretrained: str | None = Location(
+        default=None,
+        description="weights and tokenizer to start from that no step made: a transformers folder "
+        "or hf://org/name; its files' contents are identity",
+    )
     model: ModelConfig | None = Field(
         default=None, description="shape to build from scratch, or a size's name such as bert-mini"
     )
@@ -211,16 +217,39 @@ class TrainConfig(StageConfig):
         """Rows that are learnt from."""
         return self.optimise.work()
 
+    def raw_digests(self) -> dict[str, str]:
+        """SHA-256 of the files of `pretrained`.
+
+        Raises:
+            ArtifactError: it cannot be read, or is of no architecture that is known.
+        """
+        if self.pretrained is None:
+            return {}
+        digests = open_pretrained(self.pretrained).digests
+        return {f"pretrained: {name}": digest for name, digest in digests.items()}
+
     @model_validator(mode="after")
     def _one_beginning(self) -> "TrainConfig":
-        if (self.start is None) == (self.model is None):
-            raise ValueError("set either start (a Model) or model (a shape from scratch)")
+        if sum(given is not None for given in (self.start, self.pretrained, self.model)) != 1:
+            raise ValueError(
+                "set one of start (a Model), pretrained (a transformers folder) and model (a shape "
+                "from scratch)"
+            )
         if (self.model is None) != (self.tokenizer is None):
-            raise ValueError("tokenizer goes with model: a start Model brings its own")
+            raise ValueError("tokenizer goes with model: weights to start from bring their own")
         if self.model is not None and self.model.family != self.task.family:
             raise ValueError(
                 f"{self.task.kind} is a task of the family {self.task.family}, and "
                 f"model.architecture={self.model.architecture} is of the family {self.model.family}"
+            )
+        if (
+            self.model is not None
+            and isinstance(self.task, MaskedLM)
+            and self.task.pair != "none"
+            and self.model.architecture != "bert"
+        ):
+            raise ValueError(
+                f"{self.model.architecture} has no head for pairs of sentences; set task.pair=none"
             )
         return self
 

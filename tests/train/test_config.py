@@ -33,6 +33,8 @@ TUNE = PRETRAIN | {"task": {"kind": "classify"}}
             PRETRAIN | {"task": {"kind": "causal-lm"}},
             "causal-lm is a task of the family decoder, and model.architecture=bert",
         ),
+        (PRETRAIN | {"pretrained": "there"}, "set one of start .* pretrained .* and model"),
+        (PRETRAIN | {"model": "modernbert-nano"}, "modernbert has no head for pairs"),
         (
             PRETRAIN | {"optimise": {"steps": 9, "warmup": 0.5, "schedule": WSD | {"decay": 0.6}}},
             "together they must not be more than 1",
