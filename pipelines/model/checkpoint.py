@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -115,18 +116,18 @@ def read_facts(folder: Path) -> Json:
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
-    """The shape in `config.json`.
+    """The shape in `config.json`, and our own choice of attention kernel.
 
     Raises:
-        ArtifactError: it is missing, of another architecture, or has code run (`auto_map`, or an
-            attention kernel to be fetched).
+        ArtifactError: it is missing, broken, of another architecture, or has code run (`auto_map`).
     """
     facts = config_facts(folder)
     kind = facts["model_type"]
     try:
         config = CONFIGS[kind](**facts)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{folder}/{CONFIG}: not the config of a {kind}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+        problem = " ".join(str(error).split())
+        raise ArtifactError(f"{folder}/{CONFIG}: not the config of a {kind}: {problem}") from error
     config._attn_implementation = ATTENTION
     return config
 
