@@ -37,8 +37,8 @@ from pipelines.corpus.stage import make
 
 RESULTS = Path(__file__).with_suffix(".md")
 FILES = ("planted/corpus.jsonl.gz", "dedup/powershell_docs_5.1_7.4.jsonl.gz")
-LIMIT_S, TRIES = 600, 12  # of a run; drivers of a run that are killed at most
-FIRST_S, WAIT_S = 4.0, 6.0  # before the first kill; the longest wait before another
+LIMIT_S, TRIES = 600, 3  # of a run; drivers of a run that are killed at most
+EARLIEST = 0.3  # of an undisturbed run's time, before a kill: Ray takes about as much to start
 WORKER = "ray::"  # how the title of a process that runs a task begins
 
 
@@ -123,8 +123,13 @@ def workers_of(driver: int) -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.pid)
 
 
-def attempt(raw: Path, store: Path, cpus: int, chance: random.Random | None) -> Run:
-    """One corpus, by as many drivers as it takes; nothing is killed without `chance`."""
+def attempt(
+    raw: Path, store: Path, cpus: int, chance: random.Random | None = None, usual: float = LIMIT_S
+) -> Run:
+    """One corpus, by as many drivers as it takes; nothing is killed without `chance`.
+
+    The moments are drawn over `usual`, the seconds of a run that nobody disturbs.
+    """
     drivers = workers = 0
     deadline = time.monotonic() + LIMIT_S
     while not (store / "done").exists():
@@ -134,11 +139,11 @@ def attempt(raw: Path, store: Path, cpus: int, chance: random.Random | None) -> 
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait = FIRST_S
+            first = EARLIEST * usual
             while driver.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    driver.wait(wait + (chance.random() * WAIT_S if chance else 0))
-                wait = 0.5
+                    driver.wait(chance.uniform(first, usual) if chance else 1)
+                first = 0.0
                 if driver.poll() is not None or chance is None:
                     continue
                 if drivers < TRIES and chance.random() < 0.5:
@@ -159,11 +164,13 @@ def attempt(raw: Path, store: Path, cpus: int, chance: random.Random | None) -> 
 
 def trial(raw: Path, folder: Path, runs: int, seed: int) -> tuple[Run, list[Run]]:
     """A run that nobody disturbs, and `runs` that are killed."""
-    calm = attempt(raw, folder / "calm", 2, None)
+    clock = time.monotonic()
+    calm = attempt(raw, folder / "calm", 2)
+    usual = time.monotonic() - clock
     found = []
     for number in range(runs):
         chance = random.Random(f"{seed}-{number}")
-        found.append(attempt(raw, folder / f"run{number}", chance.choice((1, 2)), chance))
+        found.append(attempt(raw, folder / f"run{number}", chance.choice((1, 2)), chance, usual))
         same = found[-1].digest == calm.digest
         print(f"run {number}: {found[-1]} {'same' if same else 'DIFFERENT'}", flush=True)
     return calm, found

@@ -1,60 +1,50 @@
-"""The files of a Corpus -> its report: where every document that was read went, and why.
+"""The figures of all parts of a Corpus -> its report: where every document that was read went.
 
-The figures are counted from the files as written, part by part, so the report also proves that none
-was lost, and takes no more memory for a larger corpus.
+What it holds does not grow with the texts, but for a line a cluster of duplicates.
 """
 
-import heapq
-import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import pyarrow.compute as pc
-import xxhash
-
-from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json
 from pipelines.core.errors import DataError
-from pipelines.corpus import schema
+from pipelines.corpus.tally import EXAMPLES, KEPT, MERGED, TAKEN, least
 
-SHOWN = 5  # documents shown for each reason and rule
-CLUSTERS, EXAMPLES = 20, 3  # of duplicates, and merged documents named in each
-KEPT = "kept"
-MERGED = "merged:"
+CLUSTERS = 20  # of duplicates that the page names
 CONTAMINATED = "contaminated"
 
 
-def summary(out: Workspace) -> Json:
-    """What `report.json` holds.
+def summary(tallies: Sequence[Json]) -> Json:
+    """What `report.json` holds, of the tallies of all parts (see `tally.tally`).
 
     `masked` counts the personal data replaced in documents that passed the rules.
 
     Raises:
         DataError: nothing is kept, or a document is unaccounted for.
     """
-    work = _columns(out, schema.WORK, ["masked"])
-    taken = _columns(out, "data", ["language", "label", "split", "epoch"])
-    kept = Counter({values: number for values, number in taken.items() if values[3] == 0})
-    funnel, lengths = _measured(out)
-    rejected = _columns(out, "rejected", ["reason", "rule"])
-    quarantined = _columns(out, "quarantine", ["reason"])
+    funnel = _funnel(tallies)
+    out = [step for step in funnel if step["reason"] != KEPT]
+    taken = {
+        name: _added({row[place]: row[-1]} for tally in tallies for row in tally["taken"])
+        for place, name in enumerate(TAKEN)
+    }
+    problems = _added(tally["quarantined"] for tally in tallies)
     report = {
-        "read": work.total(),
-        "kept": kept.total(),
-        "repeated": taken.total() - kept.total(),
-        "quarantined": quarantined.total(),
-        "rejected": _by(rejected, 0),
-        "rules": _by(rejected, 1),
-        "problems": _by(quarantined, 0),
-        "languages": _by(kept, 0),
-        "labels": _by(kept, 1),
-        "splits": _by(kept, 2),
-        "masked": _masked(work),
+        "read": sum(tally["read"] for tally in tallies),
+        "kept": sum(step["documents"] for step in funnel if step["reason"] == KEPT),
+        "repeated": sum(tally["repeated"] for tally in tallies),
+        "quarantined": sum(problems.values()),
+        "rejected": _added({step["reason"]: step["documents"]} for step in out),
+        "rules": _added({step["rule"]: step["documents"]} for step in out if step["rule"]),
+        "problems": _added({_problem(reason): number} for reason, number in problems.items()),
+        "languages": taken["language"],
+        "labels": taken["label"],
+        "splits": taken["split"],
+        "masked": _added(tally["masked"] for tally in tallies),
         "contaminated": {
-            step["rule"]: step["documents"] for step in funnel if step["reason"] == CONTAMINATED
+            step["rule"]: step["documents"] for step in out if step["reason"] == CONTAMINATED
         },
-        "lengths": lengths,
+        "lengths": _lengths(tallies),
         "funnel": funnel,
     }
     _check(report)
@@ -75,21 +65,21 @@ def counts(report: Json) -> dict[str, int]:
     }
 
 
-def samples(out: Workspace) -> dict[str, list[Json]]:
+def samples(tallies: Sequence[Json]) -> dict[str, list[Json]]:
     """The documents that the page shows; chosen by hash, so the same ones every time."""
-    rejected: dict[tuple[str, str], list[tuple[int, str, Json]]] = {}
-    clusters: Counter[str] = Counter()
+    groups: dict[tuple[str, str], list[Json]] = {}
+    for row in (row for tally in tallies for row in tally["rejected"]):
+        groups.setdefault((row["reason"], row["rule"] or ""), []).append(row)
+    sizes: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for row in _rows(out, "rejected", None):
-        _keep_least(rejected.setdefault((row["reason"], row["rule"] or ""), []), row)
-        if row["reason"].startswith(MERGED):
-            clusters[row["into"]] += 1
-            if len(named := examples.setdefault(row["into"], [])) < EXAMPLES:
-                named.append(row["id"])
-    largest = sorted(clusters.items(), key=lambda pair: (-pair[1], pair[0]))[:CLUSTERS]
+    for tally in tallies:
+        for into, (number, ids) in tally["clusters"].items():
+            sizes[into] += number
+            examples[into] = [*examples.get(into, []), *ids][:EXAMPLES]
+    largest = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:CLUSTERS]
     return {
-        "rejected": [row for _, group in sorted(rejected.items()) for row in _ordered(group)],
-        "cleaned": _cleaned(out),
+        "rejected": [row for _, group in sorted(groups.items()) for row in least(group)],
+        "cleaned": least([row for tally in tallies for row in tally["cleaned"]]),
         "clusters": [
             {"into": into, "documents": number, "examples": examples[into]}
             for into, number in largest
@@ -97,94 +87,38 @@ def samples(out: Workspace) -> dict[str, list[Json]]:
     }
 
 
-def _cleaned(out: Workspace) -> list[Json]:
-    """Documents that the cleaner changed, as read and as cleaned."""
-    chosen: list[tuple[int, str, Json]] = []
-    for row in _rows(out, schema.WORK, ["source", "row", "before", "text"]):
-        if row["before"] is not None:
-            name = f"{row['source']}:{row['row']}"
-            _keep_least(chosen, {"id": name, "before": row["before"], "after": row["text"]})
-    return _ordered(chosen)
+def _added(found: Iterable[Json]) -> dict[str, int]:
+    """The sums of several counts, with nulls left out."""
+    total: Counter[str] = Counter()
+    for counted in found:
+        total.update({name: number for name, number in counted.items() if name is not None})
+    return dict(total)
 
 
-def _keep_least(heap: list[tuple[int, str, Json]], row: Json) -> None:
-    """Keep the `SHOWN` rows whose ids have the least hashes."""
-    item = (-xxhash.xxh64_intdigest(row["id"].encode()), row["id"], row)
-    if len(heap) < SHOWN:
-        heapq.heappush(heap, item)
-    elif item[:2] > heap[0][:2]:
-        heapq.heapreplace(heap, item)
-
-
-def _ordered(heap: list[tuple[int, str, Json]]) -> list[Json]:
-    return [row for _, _, row in sorted(heap, key=lambda item: item[1])]
-
-
-def _measured(out: Workspace) -> tuple[list[Json], dict[str, int]]:
-    """The funnel, the most first, and the kept documents by words, in powers of two."""
+def _funnel(tallies: Sequence[Json]) -> list[Json]:
+    """Documents, bytes and words by reason and rule: what is kept, then the most first."""
     total: dict[tuple[str, str], list[int]] = {}
-    lengths: Counter[int] = Counter()
-    for key, size, words in _sizes(out):
-        sums = total.setdefault(key, [0, 0, 0])
-        sums[0], sums[1], sums[2] = sums[0] + 1, sums[1] + size, sums[2] + words
-        if key[0] == KEPT:
-            lengths[words.bit_length()] += 1
+    for reason, rule, *sums in (row for tally in tallies for row in tally["funnel"]):
+        before = total.get((reason, rule), [0, 0, 0])
+        total[reason, rule] = [old + new for old, new in zip(before, sums, strict=True)]
     order = sorted(total.items(), key=lambda pair: (pair[0][0] != KEPT, -pair[1][0], pair[0]))
-    funnel = [
+    return [
         {"reason": reason, "rule": rule, "documents": sums[0], "bytes": sums[1], "words": sums[2]}
         for (reason, rule), sums in order
     ]
-    return funnel, {
-        f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}": lengths[bits] for bits in sorted(lengths)
-    }
 
 
-def _sizes(out: Workspace) -> Iterator[tuple[tuple[str, str], int, int]]:
-    """For each document its reason and rule, the bytes and the words of its text."""
-    for folder, columns in (("data", ["epoch", "text"]), ("rejected", ["reason", "rule", "text"])):
-        for name in out.names(folder):
-            table = schema.read(out.read(name), columns)
-            if folder == "data":
-                table = table.filter(pc.equal(table["epoch"], 0))
-            sizes = pc.binary_length(table["text"]).to_pylist()
-            words = pc.list_value_length(pc.utf8_split_whitespace(table["text"])).to_pylist()
-            keys: list[tuple[str, str]] = [(KEPT, "")] * table.num_rows
-            if folder == "rejected":
-                reasons, rules = table["reason"].to_pylist(), table["rule"].to_pylist()
-                keys = [(reason, rule or "") for reason, rule in zip(reasons, rules, strict=True)]
-            yield from zip(keys, sizes, words, strict=True)
+def _lengths(tallies: Sequence[Json]) -> dict[str, int]:
+    """Kept documents by words, in powers of two."""
+    total: Counter[int] = Counter()
+    for tally in tallies:
+        total.update({int(bits): number for bits, number in tally["lengths"].items()})
+    return {f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}": total[bits] for bits in sorted(total)}
 
 
-def _rows(out: Workspace, folder: str, columns: list[str] | None) -> Iterator[Json]:
-    for name in out.names(folder):
-        yield from schema.read(out.read(name), columns).to_pylist()
-
-
-def _columns(out: Workspace, folder: str, names: list[str]) -> "Counter[tuple[Any, ...]]":
-    """How often each combination of values of some columns occurs in a folder's parts."""
-    found: Counter[tuple[Any, ...]] = Counter()
-    for name in out.names(folder):
-        table = schema.read(out.read(name), names)
-        found.update(zip(*(table[column].to_pylist() for column in names), strict=True))
-    return found
-
-
-def _by(found: "Counter[tuple[Any, ...]]", place: int) -> dict[str, int]:
-    """The counts by one of the columns, with nulls left out."""
-    total: Counter[str] = Counter()
-    for values, number in found.items():
-        value = values[place]
-        if value is not None:
-            total[value.partition(":")[0] if value.startswith("unreadable") else value] += number
-    return dict(total)
-
-
-def _masked(work: "Counter[tuple[Any, ...]]") -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for (text,), number in work.items():
-        for kind, times in json.loads(text or "{}").items():
-            total[kind] += times * number
-    return dict(total)
+def _problem(reason: str) -> str:
+    """A reason without what is particular to one file."""
+    return reason.partition(":")[0] if reason.startswith("unreadable") else reason
 
 
 def _check(report: Json) -> None:

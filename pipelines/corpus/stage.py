@@ -34,6 +34,7 @@ from pipelines.corpus.records import Document, Slice
 from pipelines.corpus.refine import Learnt, copies, refined, split
 from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.sources import Files, RawFile, expand
+from pipelines.corpus.tally import tally
 
 Row = dict[str, Any]
 Cut = tuple[int, int, int, bool, int]  # a slice without its file
@@ -63,9 +64,10 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     _find_passages(config, step.out, count)
     weights = {raw.name: raw.weight for raw in raws if raw.weight != 1}
     dropped = _pass(partial(_second_pass, config, weights, step.out), count, step, count)
-    report = summary(step.out)
+    tallies = [json.loads(step.out.read(_tallied(part))) for part in range(count)]
+    report = summary(tallies)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
-    step.out.write("report.html", page(step.name, report, samples(step.out)).encode())
+    step.out.write("report.html", page(step.name, report, samples(tallies)).encode())
     rate = report["read"] / (time.perf_counter() - clock)
     found = counts(report) | ({"passages_dropped": dropped} if config.passages else {})
     return Outcome(counts=found, measured={"documents_per_s": rate})
@@ -276,8 +278,10 @@ def _second_pass(
     config: CorpusConfig, weights: dict[str, float], out: Workspace, part: int
 ) -> tuple[int, int]:
     """Write one part's kept, rejected and quarantined records; returns records, passages cut."""
-    merges = _named(out, part)
     dropped, how = passages.dropped(out, part), config.passages
+    if out.exists(_tallied(part)):
+        return _size(out, schema.NAMED, part), sum(map(len, dropped.values()))
+    merges = _named(out, part)
     files = {"data": schema.DATA, "rejected": schema.REJECTED, "quarantine": schema.QUARANTINE}
     writers = {folder: schema.Writer(columns) for folder, columns in files.items()}
     index = -1
@@ -299,7 +303,13 @@ def _second_pass(
             writers[FOLDERS[row["status"]]].add(row | {"epoch": epoch})
     for folder, writer in writers.items():
         out.write(schema.part(folder, part), writer.done())
+    out.write(_tallied(part), json.dumps(tally(out, part), sort_keys=True).encode())
     return index + 1, sum(map(len, dropped.values()))
+
+
+def _tallied(part: int) -> str:
+    """The file of a part's figures, the last that is written of it."""
+    return f".work/tally/part-{part:05d}.json"
 
 
 def _named(out: Workspace, part: int) -> dict[int, Row]:
