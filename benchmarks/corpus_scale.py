@@ -1,16 +1,19 @@
 """The corpus stage on 64 MB and on 512 MB, with 1 CPU and with 2: memory of a process, and time.
 
-    python benchmarks/corpus_scale.py       writes benchmarks/corpus_scale.md
+    python benchmarks/corpus_scale.py [--rounds 3]      writes benchmarks/corpus_scale.md
 
-The larger input is the smaller one repeated, every copy with a word of its own in each line, so
-that copies are near-duplicates: the costliest case for deduplication. Resident memory is looked at
-every 0.2 s in every process of Ray's that runs tasks, and in the driver.
+A round is the smaller input with 1 CPU and then with 2. The larger input is the smaller one
+repeated, every copy with a word of its own in each line, so that copies are near-duplicates: the
+costliest case for deduplication. Resident memory is looked at every 0.2 s in every process of Ray's
+that runs tasks, and in the driver.
 """
 
+import argparse
 import gzip
 import json
 import os
 import platform
+import statistics
 import sys
 import threading
 import time
@@ -25,7 +28,7 @@ from pipelines.core.config import Placement
 from pipelines.core.run import run
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Workflow
-from pipelines.corpus.config import CorpusConfig
+from pipelines.corpus.config import CorpusConfig, NearDuplicates
 from pipelines.corpus.sources import Files
 
 DATA = Path(os.environ.get("RAYLINE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -86,7 +89,14 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
 def measure(folder: Path, cpus: int, root: Path) -> tuple[float, dict[str, float], int]:
     """Seconds, peaks and documents of one run."""
     flow = Workflow("scale")
-    flow.add("docs", CorpusConfig(sources=(Files(paths=(str(folder),)),), languages=()))
+    flow.add(
+        "docs",
+        CorpusConfig(
+            sources=(Files(paths=(str(folder),)),),
+            languages=(),
+            near_duplicates=NearDuplicates(alarm=None),  # whole files of them are wanted here
+        ),
+    )
     placement = Placement(storage=str(root), cpus=cpus)
     peaks: dict[str, float] = {}
     with cluster.session(placement), watched(peaks):
@@ -97,28 +107,40 @@ def measure(folder: Path, cpus: int, root: Path) -> tuple[float, dict[str, float
 
 
 def main() -> None:
-    """Run the three cases, and write the table."""
-    rows = []
+    """Run the cases, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    rows, ratios, tasks = [], [], {1: 0.0, COPIES: 0.0}
     with scratch() as temporary:
         root = Path(temporary)
-        for copies, cpus in ((1, 1), (1, 2), (COPIES, 2)):
-            folder = root / f"input-{copies}"
-            if not folder.exists():
-                write(folder, copies)
-            seconds, peaks, read = measure(folder, cpus, root / f"store-{copies}-{cpus}")
+        for copies in (1, COPIES):
+            write(root / f"input-{copies}", copies)
+        for number, (copies, cpus) in enumerate([*((1, 1), (1, 2)) * rounds, (COPIES, 2)]):
+            seconds, peaks, read = measure(root / f"input-{copies}", cpus, root / f"{number}")
+            if cpus == 1:
+                alone = seconds
+            elif copies == 1:
+                ratios.append(alone / seconds)
+            tasks[copies] = max(tasks[copies], peaks["task"])
             rows.append(
                 f"| {copies * SMALL_MB} | {cpus} | {read:,} | {seconds:.0f} "
-                f"| {peaks.get('task', 0):.0f} | {peaks['driver']:.0f} |"
+                f"| {peaks['task']:.0f} | {peaks['driver']:.0f} |"
             )
             print(rows[-1], flush=True)
-    head = f"`python benchmarks/corpus_scale.py`; {platform.machine()}, {os.cpu_count()} CPUs"
-    columns = [
-        "| MB of text | CPUs | documents | seconds | MB, largest task | MB, driver |",
-        "|---:|---:|---:|---:|---:|---:|",
-    ]
-    text = "\n".join(
-        ["# The corpus stage as the input grows", "", f"{head}.", "", *columns, *rows, ""]
-    )
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    text = f"""# The corpus stage as the input and the machine grow
+
+`python benchmarks/corpus_scale.py --rounds {rounds}`; {platform.machine()}, {os.cpu_count()} CPUs,
+Python {platform.python_version()}. Seconds are of the whole stage, without Ray's start.
+
+**2 CPUs: {spread} times as fast as 1** (median of {rounds} rounds, least and most).
+**Memory of the largest task: {tasks[COPIES] / tasks[1]:.2f} times for {COPIES} times the text.**
+
+| MB of text | CPUs | documents | seconds | MB, largest task | MB, driver |
+|---:|---:|---:|---:|---:|---:|
+"""
+    text += "\n".join([*rows, ""])
     Path(__file__).with_suffix(".md").write_text(text)
     sys.stdout.write(text)
 

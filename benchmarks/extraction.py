@@ -138,8 +138,8 @@ def main() -> None:
         ),
         "",
         (
-            f"{len(tuned[1])} pages of trafilatura's own evaluation, by strings that the text must and "
-            "must not contain. The thresholds of `extract.py` were chosen on them:"
+            f"{len(tuned[1])} pages of trafilatura's own evaluation, by strings that the text "
+            "must and must not contain. The thresholds of `extract.py` were chosen on them:"
         ),
         "",
         *race(*tuned, score),
