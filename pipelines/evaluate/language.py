@@ -1,0 +1,146 @@
+"""A language model and held-out token rows in; loss, perplexity and bits per byte out.
+
+The model's own task makes the rows' batches, those of its first epoch under seed 0: the same masks
+and cuts for every model that is compared.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from transformers import PreTrainedTokenizerFast
+
+from pipelines.core.config import Json
+from pipelines.core.errors import ConfigError
+from pipelines.evaluate.config import EvaluateConfig
+from pipelines.model.checkpoint import load_model
+from pipelines.tasks.config import CausalLM, TaskConfig
+from pipelines.tasks.metrics import LEVEL
+from pipelines.tasks.open import Batching, Rows, open_task
+from pipelines.tasks.protocol import Batch, Task
+
+BATCH_ROWS = 16
+TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
+SPACE = "▁"  # what SentencePiece writes for a space
+
+
+def judge_folders(config: EvaluateConfig, model: Path, tokens: Path) -> Json:
+    """The report of a Model folder on a Tokens folder; see `judge_language`.
+
+    Raises:
+        ConfigError: the model's task does not learn from Tokens.
+        DataError: the Tokens are another tokenizer's, or of a packing that the task does not take.
+    """
+    torch.set_num_threads(1)  # sums over threads are in no fixed order
+    loaded = load_model(model)
+    learnt: TaskConfig = TASK.validate_python(loaded.task)
+    if learnt.reads != "Tokens":
+        raise ConfigError(
+            f"{model} was made by task {learnt.kind}, which is judged on a Corpus; expected a "
+            "language model for Tokens"
+        )
+    task, _ = open_task(learnt, Rows(tokens, model), Batching(0, BATCH_ROWS, 1))
+    rows = min(task.num_rows, config.max_rows or task.num_rows)
+    return judge_language(
+        loaded.model,
+        task,
+        token_bytes(loaded.tokenizer) if isinstance(learnt, CausalLM) else None,
+        batches=-(-rows // BATCH_ROWS),
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+
+
+@torch.no_grad()
+def judge_language(
+    model: Any,
+    task: Task,
+    bytes_V: NDArray[np.int64] | None,
+    *,
+    batches: int,
+    resamples: int,
+    seed: int,
+) -> Json:
+    """Every figure of `task` over its first `batches` batches, as JSON.
+
+    Args:
+        model: a transformers model that the task can ask; put into evaluation mode.
+        task: of epoch 0's rows.
+        bytes_V: bytes that each entry stands for, where every token of a text is predicted, so that
+            bits per byte mean something; None leaves them out.
+        batches: steps of `task`.
+        resamples: bootstrap resamples of the batches for the interval of the loss.
+        seed: of the resampling.
+
+    Returns:
+        `rows`; `tokens` that were predicted; `loss` in nats a predicted token, its `interval` of
+        95 %, `perplexity` (its exponential; of a masked model, of the masked tokens alone: a
+        pseudo-perplexity) and, of a decoder, `bits_per_byte`; and the task's own figures.
+    """
+    model.eval()
+    parts = [part for step in range(batches) for part in task.batches(step) if part.rows]
+    sums = [{name: float(one) for name, one in task.sums(model, part).items()} for part in parts]
+    words = next(iter(task.objectives))  # the loss of words comes first, a pair's after it
+    losses_P = np.array([found[words] for found in sums])
+    counts_P = np.array([part.counts[words] for part in parts])
+    loss = losses_P.sum() / max(1, counts_P.sum())
+    report = {
+        "rows": sum(len(part.rows) for part in parts),
+        "tokens": int(counts_P.sum()),
+        "loss": float(loss),
+        "interval": _interval(losses_P, counts_P, resamples, seed),
+        "perplexity": math.exp(loss),
+    }
+    if bytes_V is not None:
+        report["bits_per_byte"] = float(losses_P.sum() / math.log(2) / _bytes(parts, bytes_V))
+    return report | {
+        name: sum(found[name] for found in sums) / max(1, sum(part.counts[name] for part in parts))
+        for name in sums[0]
+    }
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
+    """UTF-8 bytes of text that each entry stands for, 0 for special tokens: (V,).
+
+    Exact for byte-level BPE and for SentencePiece's entries. WordPiece keeps no white space: an
+    entry that begins a word counts one byte for the space before it.
+    """
+    kind = type(tokenizer.backend_tokenizer.model).__name__
+    level = type(tokenizer.backend_tokenizer.decoder).__name__ == "ByteLevel"
+    special = set(tokenizer.all_special_ids)
+    entries = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    found = [
+        0 if place in special else _entry_bytes(entry, kind, level)
+        for place, entry in enumerate(entries)
+    ]
+    return np.array(found, dtype=np.int64)
+
+
+def _entry_bytes(entry: str, kind: str, level: bool) -> int:
+    if level:
+        return len(entry)  # a character of its alphabet is a byte
+    if kind == "WordPiece":
+        inner = entry.removeprefix("##")
+        return len(inner.encode()) + (inner == entry)
+    if len(entry) == 6 and entry.startswith("<0x") and entry.endswith(">"):
+        return 1  # SentencePiece's fallback to bytes
+    return len(entry.replace(SPACE, " ").encode())
+
+
+def _bytes(parts: list[Batch], bytes_V: NDArray[np.int64]) -> int:
+    return sum(int(bytes_V[part.tensors["targets"].numpy()].sum()) for part in parts)
+
+
+def _interval(
+    losses_P: NDArray[np.float64], counts_P: NDArray[np.int64], resamples: int, seed: int
+) -> list[float]:
+    """Percentile bootstrap interval of the mean loss over batches (Efron 1979)."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    drawn_RP = random.integers(len(losses_P), size=(resamples, len(losses_P)))
+    means_R = losses_P[drawn_RP].sum(1) / np.maximum(1, counts_P[drawn_RP].sum(1))
+    tail = (1 - LEVEL) / 2
+    return [float(edge) for edge in np.quantile(means_R, [tail, 1 - tail])]
