@@ -47,7 +47,7 @@ class Vocabulary:
     """
 
     size: int
-    pad_id: int
+    pad_id: int | None
     bos_id: int | None = None
     eos_id: int | None = None
     sep_id: int | None = None

@@ -2,7 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pipelines.core.config import Config, nearest
 from pipelines.model.sizes import SIZES
@@ -35,7 +37,8 @@ class ModelConfig(Config):
 
     architecture: Architecture = Field(
         default="bert",
-        description="bert and modernbert are encoders, llama and qwen3 decoders, t5 and bart both",
+        description="bert and modernbert are encoders, llama and qwen3 decoders, t5 and bart "
+        "encoder-decoders",
     )
     layers: int = Field(ge=1, description="transformer blocks")
     width: int = Field(ge=8, description="hidden size D")
@@ -74,6 +77,14 @@ class ModelConfig(Config):
         if given not in SIZES:
             raise ValueError(f"no model has this name; {nearest(given, list(SIZES))}")
         return SIZES[given]
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A name or the shape's own numbers, so that `rayline schema` lists the names."""
+        shape = handler.resolve_ref_schema(handler(core))
+        return {"title": shape.get("title"), "anyOf": [{"type": "string", "enum": [*SIZES]}, shape]}
 
     @model_validator(mode="after")
     def _no_idle_setting(self) -> "ModelConfig":

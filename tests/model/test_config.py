@@ -40,6 +40,12 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         read("lama-7b")
 
 
+def test_the_schema_offers_the_names_beside_the_numbers():
+    name, shape = Settings.model_json_schema()["$defs"]["ModelConfig"]["anyOf"]
+    assert name["enum"] == list(SIZES)
+    assert shape["properties"]["kv_heads"]["description"].startswith("llama and qwen3")
+
+
 def test_the_constants_are_the_named_sizes():
     assert identity(NANO) == identity(read("bert-nano")) == identity(read("bert-tiny"))
     assert identity(MINI) == identity(read("bert-mini"))
