@@ -19,7 +19,6 @@ from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model import warm
 from pipelines.model.build import Labels, Vocabulary, build, start
-from pipelines.model.checkpoint import supply
 from pipelines.tasks.classify import labelled, select
 from pipelines.tasks.config import Classify
 from pipelines.tasks.open import Batching, Rows, open_task
@@ -132,7 +131,7 @@ def judge(settings: Json) -> None:
     task, _ = open_task(config.task, rows, Batching(JUDGE_SEED, size, 1))
 
     def judged(weights: dict[str, torch.Tensor]) -> validate.Score:
-        supply(model, weights)
+        validate.put(model, weights)
         return validate.judge(model, task, held.rows, size)
 
     validate.keep_judging(settings["out"], judged)

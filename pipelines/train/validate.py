@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +92,13 @@ def best_weights(out: Workspace, batch: int) -> dict[str, torch.Tensor]:
             f"{FOLDER} and .checkpoints in the step's work folder, then run again"
         )
     return dict(load(data))
+
+
+@torch.no_grad()
+def put(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copy handed-in weights into the same model."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
 
 
 @torch.no_grad()
