@@ -80,7 +80,7 @@ def plan(
     config: ConfigFile = None,
     storage: Storage = "runs",
     address: Address = None,  # noqa: ARG001 (accepted so that a run's line can be planned)
-    workers: Workers = 2,  # noqa: ARG001 (likewise)
+    workers: Workers = 2,
     cpus: Cpus = None,  # noqa: ARG001 (likewise)
     fresh_code: FreshCode = False,
     as_json: AsJson = False,
@@ -89,6 +89,7 @@ def plan(
     from pipelines.core import console, recipe
     from pipelines.core.plan import plan as plan_of
     from pipelines.core.storage import Store
+    from pipelines.train.forecast import forecasts
 
     flow = recipe.load(workflow, settings or [], config)
     steps = plan_of(flow, Store.at(storage), fresh_code=fresh_code)
@@ -97,6 +98,8 @@ def plan(
         print(json.dumps(rows, indent=1))
         return
     print(console.plan_table(steps))
+    for line in forecasts(steps, storage, workers):
+        print(line)
     pending = sum(step.action == "RUN" for step in steps)
     print(f"\n{pending} of {len(steps)} steps run. Next: the same with `run` in place of `plan`")
 
@@ -434,13 +437,14 @@ def _run(flow: "Workflow", placement: "Placement", fresh_code: bool) -> "dict[st
     from pipelines.core.console import Console
     from pipelines.core.run import run as run_of
     from pipelines.core.workflow import check_sources, snapshot
+    from pipelines.train.forecast import Forecaster
 
     check_sources(flow)
     with tracking.open_tracker(flow.name, placement.storage, snapshot(flow)) as tracker:
         return run_of(
             flow,
             placement,
-            [Console(len(flow.steps)), tracker],
+            [Console(len(flow.steps)), Forecaster(placement), tracker],
             session=cluster.session,
             fresh_code=fresh_code,
         )
@@ -453,6 +457,7 @@ def _swept(found: "Sequence[Point]", by: str, placement: "Placement") -> "list[S
     from pipelines.core.console import Console
     from pipelines.core.run import run as run_of
     from pipelines.core.workflow import Observer, check_sources, snapshot
+    from pipelines.train.forecast import Forecaster
 
     for point in found:
         check_sources(point.flow)
@@ -469,7 +474,8 @@ def _swept(found: "Sequence[Point]", by: str, placement: "Placement") -> "list[S
 
         def execute(point: "Point") -> "dict[str, Artifact]":
             print(f"{point}", file=sys.stderr)
-            observers: list[Observer] = [Console(len(point.flow.steps)), tracker]
+            console = Console(len(point.flow.steps))
+            observers: list[Observer] = [console, Forecaster(placement), tracker]
             return run_of(point.flow, placement, observers, session=session)
 
         return grid.run(found, by, execute)

@@ -184,6 +184,14 @@ def test_a_wrong_point_of_a_sweep_is_refused_before_any_starts(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_tells_what_each_training_will_cost(tmp_path: Path) -> None:
+    done = rayline("plan", "quickstart", "--storage", str(tmp_path))
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("pretrain: ")]
+    assert "parameters, at most" in line
+    assert line.endswith("time not known before a first training in this store")
+    assert "\nfinetune: " in done.stdout  # whose shape is that of the model it starts from
+
+
 def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["schema", "serve"])
     assert json.loads(capsys.readouterr().out)["properties"]["port"]["maximum"] == 65535

@@ -100,6 +100,7 @@ def prepare(
     return _Compiled(task, sums) if fast else task, {
         "attention_sdpa": float(used == "sdpa"),
         "compiled": float(fast),
+        "processes": float(team.size),
         "prepare_s": time.perf_counter() - began,
     }
 

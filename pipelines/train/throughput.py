@@ -5,6 +5,7 @@ padding, no key that a query may not see, and the vocabulary head on predicted p
 """
 
 import contextlib
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,8 +143,9 @@ class Meter:
         """The figures from the start to the last step of this try.
 
         `tokens_per_s` counts padding, as is usual; `useful_tokens_per_s` does not. `mfu` is the
-        share of the peak, `loader_wait` that of the time spent waiting for data. Nothing if it took
-        no step, as one that finds the last checkpoint already written.
+        share of the peak, `loader_wait` that of the time spent waiting for data, `memory_mb` the
+        most that this process had. Nothing if it took no step, as one that finds the last
+        checkpoint already written.
         """
         if not self._seconds:
             return {}
@@ -154,8 +156,16 @@ class Meter:
             "flops_per_s": rate,
             "mfu": rate / self._peak,
             "loader_wait": self._waited / self._seconds,
+            "memory_mb": _memory() / 2**20,
             "seconds": self._seconds,
         }
+
+
+def _memory() -> float:
+    """Most bytes that this process ever had, on the GPU if there is one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on Linux
 
 
 def _lengths(batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
