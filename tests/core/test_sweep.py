@@ -1,8 +1,9 @@
 """A grid as ordinary workflows: what is shared is made once, what fails ranks last."""
 
+import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core import sweep
+from pipelines import cli
+from pipelines.core import cluster, sweep
+from pipelines.core import run as running
 from pipelines.core.artifact import Artifact
+from pipelines.core.config import Placement
 from pipelines.core.errors import ConfigError, DataError, StorageError
 from pipelines.core.storage import Store
 from pipelines.core.sweep import Point, Score
@@ -178,3 +182,51 @@ def test_the_table_is_kept_in_the_store(tmp_path: Path) -> None:
         "error": "",
         "metric": "loss",
     }
+
+
+def test_a_sweep_is_one_table_on_the_terminal_and_one_parent_run_in_mlflow(
+    workflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import mlflow
+
+    opened = []
+
+    @contextlib.contextmanager
+    def session(placement: Placement) -> Iterator[None]:
+        opened.append(placement.storage)
+        yield
+
+    monkeypatch.setattr(cluster, "session", session)
+    storage = str(tmp_path / "store")
+    line = ["sweep", workflow, "joined.separator=x,y", "--by", "accuracy", "--storage", storage]
+    cli.main(line)
+    told = capsys.readouterr()
+    assert told.out.count(f"{storage}/fake/joined-") == 2
+    assert f"the same as JSON: {storage}/sweeps/fake-separator.json" in told.out
+    assert told.err.startswith("2 points, 2 to run:\n  joined.separator=x: 2 steps run\n")
+    assert opened
+    mlflow.set_tracking_uri(f"sqlite:///{storage}/mlflow.db")
+    client = mlflow.MlflowClient()
+    (experiment,) = [e for e in client.search_experiments() if e.name == "fake"]
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.info.run_name for run in runs) == ["fake", "joined", "joined", "words"]
+    assert len(parents) == 1
+    cli.main([*line, "--json"])
+    again = capsys.readouterr()
+    assert again.err.startswith("2 points, 0 to run:")
+    assert [row["value"] for row in json.loads(again.out)] == [0.5, 0.5]
+
+
+def test_a_sweep_in_which_every_point_failed_exits_as_bad_data(
+    workflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise DataError("loss nan")
+
+    monkeypatch.setattr(running, "run", fails)
+    line = ["sweep", workflow, "joined.separator=x,y", "--storage", str(tmp_path / "store")]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(line)
+    assert stop.value.code == 4
+    assert "no point has a loss: loss nan" in capsys.readouterr().err
