@@ -5,10 +5,13 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as some
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.model.build import Vocabulary, build
-from pipelines.model.config import ModelConfig
+from pipelines.model.config import FAMILIES, ModelConfig
 from pipelines.model.count import flops_per_token, parameters
 
 SMALL = {"layers": 3, "width": 48, "heads": 4, "feedforward": 40, "max_length": 24}
@@ -50,6 +53,33 @@ def shaped(given: object) -> ModelConfig:
 def test_parameters_are_those_of_the_built_model(given, vocabulary):
     model = build(shaped(given), Vocabulary(vocabulary, 0, 1, 2, 3), None, seed=0)
     assert parameters(shaped(given), vocabulary) == model.num_parameters()
+
+
+@some.composite
+def shapes(draw) -> ModelConfig:
+    """Any small shape that its architecture allows."""
+    architecture, heads = draw(some.sampled_from(list(FAMILIES))), draw(some.integers(1, 6))
+    facts = {
+        "architecture": architecture,
+        "layers": draw(some.integers(1, 4)),
+        "width": heads * 2 * draw(some.integers(4, 8)),
+        "heads": heads,
+        "feedforward": draw(some.integers(8, 40)),
+        "max_length": draw(some.integers(8, 40)),
+    }
+    if FAMILIES[architecture] == "decoder":
+        facts["kv_heads"] = draw(some.sampled_from([n for n in range(1, 7) if heads % n == 0]))
+        facts["tied"] = draw(some.sampled_from([None, True, False]))
+    if architecture in ("qwen3", "t5"):
+        facts["head_width"] = 2 * draw(some.integers(1, 9))
+    return ModelConfig.model_validate(facts)
+
+
+@drawn(shape=shapes(), vocabulary=some.integers(4, 90))
+@settings(max_examples=30, deadline=None)
+def test_parameters_of_any_shape_are_those_of_the_built_model(shape, vocabulary):
+    model = build(shape, Vocabulary(vocabulary, 0, 1, 2, 3), None, seed=0)
+    assert parameters(shape, vocabulary) == model.num_parameters()
 
 
 @pytest.mark.parametrize(("name", "vocabulary", "expected"), PUBLISHED)
