@@ -65,7 +65,7 @@ def weight_files(folder: Path) -> list[str]:
             f"{folder}: {pickled[0]} is a pickle, which can run code when it is read; expected "
             f"{WEIGHTS} alone: convert the weights to safetensors and remove it"
         )
-    if not path.exists():
+    if (folder / WEIGHTS).exists() or not path.exists():  # as transformers prefers it
         return [WEIGHTS]
     try:
         names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))

@@ -43,6 +43,8 @@ def test_one_file_or_those_of_an_index(folder):
     assert weight_files(folder) == ["model.safetensors"]
     index(folder, {"a": "two.safetensors", "b": "one.safetensors", "c": "two.safetensors"})
     assert weight_files(folder) == ["one.safetensors", "two.safetensors"]
+    (folder / "model.safetensors").touch()
+    assert weight_files(folder) == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors"])
