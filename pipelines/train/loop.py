@@ -13,7 +13,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
@@ -30,6 +30,7 @@ from pipelines.train.optimizers import Optimizer, open_optimizer
 from pipelines.train.preempt import Notice
 from pipelines.train.progress import Progress
 from pipelines.train.schedule import learning_rate
+from pipelines.train.sharded import Sharded
 from pipelines.train.spikes import watched
 from pipelines.train.state import FOLDER, Checkpoint, Writer
 from pipelines.train.team import Parallel, Replicated, Team
@@ -84,7 +85,7 @@ def fit(
     log.info("matrices are multiplied in %d bits on %s", torch.finfo(dtype).bits, team.device)
     task, prepared = prepare(model, task, optimise, out, team, dtype)
     meter = Meter(model, _peak(team, dtype))
-    parallel: Parallel = Replicated(model, team)
+    parallel = _parallel(model, optimise, team)
     optimizer = open_optimizer(model, optimise)
     learner = Learner(task, optimise, dtype, team, parallel, meter)
     with Notice(out, team.rank) as notice, Writer() as writer:
@@ -300,6 +301,17 @@ def _chosen(
 def _named(score: validate.Score) -> dict[str, float]:
     """The figures that are numbers, as they are called beside those of training."""
     return {f"validation_{name}": value for name, value in score.items() if value is not None}
+
+
+def _parallel(model: torch.nn.Module, optimise: Optimise, team: Team) -> Parallel:
+    """How the weights lie among the processes."""
+    match optimise.parallel:
+        case "replicate":
+            return Replicated(model, team)
+        case "shard":
+            return Sharded(model, team)
+        case other:
+            assert_never(other)
 
 
 def _peak(team: Team, dtype: torch.dtype) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self
@@ -93,12 +93,19 @@ class Writer:
 
 def capture(model: torch.nn.Module, optimizer: Optimizer) -> dict[str, torch.Tensor]:
     """Every tensor that the next step depends on, copied to the CPU."""
+    return {name: copied(tensor) for name, tensor in tensors_of(model, optimizer).items()}
+
+
+def tensors_of(model: torch.nn.Module, optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """Every tensor that the next step depends on, as `<entry>/<parameter>`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    tensors = {f"{WEIGHT}/{name}": parameter for parameter, name in names.items()}
+    tensors: dict[str, torch.Tensor] = {
+        f"{WEIGHT}/{name}": parameter for parameter, name in names.items()
+    }
     for parameter, entries in optimizer.state.items():
         for entry, tensor in entries.items():
             tensors[f"{entry}/{names[parameter]}"] = tensor
-    return {name: copied(tensor) for name, tensor in tensors.items()}
+    return tensors
 
 
 def copied(tensor: torch.Tensor) -> torch.Tensor:
@@ -135,17 +142,23 @@ def restore(model: torch.nn.Module, optimizer: Optimizer, checkpoint: Checkpoint
         }
 
 
-def write(out: Workspace, checkpoint: Checkpoint) -> None:
+def write(out: Workspace, checkpoint: Checkpoint, written: Mapping[str, str] | None = None) -> None:
     """Commit a checkpoint; drop all but the newest `KEPT` and those they would go back to.
+
+    Args:
+        out: the step's workspace.
+        checkpoint: what to write.
+        written: files that are in its folder already, with their hex SHA-256; None empties it.
 
     Raises:
         StorageError: the disk is full; what was written of it is removed.
     """
     files = {TENSORS: save(checkpoint.tensors), FACTS: json.dumps(_facts(checkpoint)).encode()}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = {"files": hashes, "anchor": checkpoint.watch.anchor}
-    folder = _folder(checkpoint.batch)
-    out.delete(folder)  # a torn one of an earlier try, if any
+    manifest = {"files": hashes | dict(written or {}), "anchor": checkpoint.watch.anchor}
+    folder = folder_of(checkpoint.batch)
+    if written is None:
+        out.delete(folder)  # a torn one of an earlier try, if any
     try:
         for name, data in files.items():
             out.write(f"{folder}/{name}", data)
@@ -172,7 +185,7 @@ def _prune(out: Workspace) -> None:
     for folder in folders[:KEPT]:
         with contextlib.suppress(*_UNREADABLE):
             anchor = json.loads(out.read(f"{folder}/{MANIFEST}"))["anchor"]
-            needed |= {_folder(anchor)} if anchor is not None else set()
+            needed |= {folder_of(anchor)} if anchor is not None else set()
     for folder in folders:
         if folder not in needed:
             out.delete(folder)
@@ -188,7 +201,7 @@ def newest_verified(out: Workspace) -> Checkpoint:
         try:
             found = _read(out, folder)
             if found.watch.anchor not in (None, found.batch):
-                _files(out, _folder(found.watch.anchor))
+                _files(out, folder_of(found.watch.anchor))
             return found
         except _UNREADABLE as error:
             log.warning("%s: not used: %s; looking for the one before it", folder, error)
@@ -202,10 +215,10 @@ def at(out: Workspace, batch: int) -> Checkpoint:
         ArtifactError: it is not there or not whole.
     """
     try:
-        return _read(out, _folder(batch))
+        return _read(out, folder_of(batch))
     except _UNREADABLE as error:
         raise ArtifactError(
-            f"{out.store.uri}/{_folder(batch)}: not readable: {error}; process 0 has read it and "
+            f"{out.store.uri}/{folder_of(batch)}: not readable: {error}; process 0 has read it and "
             "resumes there: make sure that every node sees the same files, then run again"
         ) from error
 
@@ -226,13 +239,22 @@ def _files(out: Workspace, folder: str) -> tuple[dict[str, bytes], int | None]:
     """The contents of a checkpoint that is whole, and its anchor."""
     manifest: Json = json.loads(out.read(f"{folder}/{MANIFEST}"))
     files = {name: out.read(f"{folder}/{name}") for name in (TENSORS, FACTS)}
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != manifest["files"][name]:
+    found = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    for name, digest in manifest["files"].items():
+        if (found.get(name) or out.store.sha256(f"{folder}/{name}")) != digest:
             raise ArtifactError(f"{name} was cut short or altered")
+    if missing := files.keys() - manifest["files"].keys():
+        raise ArtifactError(f"{MANIFEST} does not name {min(missing)}")
     return files, manifest["anchor"]
 
 
-def _folder(batch: int) -> str:
+def hashes_of(out: Workspace, folder: str) -> dict[str, str]:
+    """The hex SHA-256 of every file of a checkpoint, as its manifest has them."""
+    return dict(json.loads(out.read(f"{folder}/{MANIFEST}"))["files"])
+
+
+def folder_of(batch: int) -> str:
+    """Where the checkpoint after `batch` batches lies in the workspace."""
     return f"{FOLDER}/{batch:08d}"
 
 
