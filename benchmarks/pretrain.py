@@ -34,7 +34,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_suffix(".md")
-ROWS, LENGTH, WARM, STEPS = 32, 128, 2, 5
+ROWS, LENGTH, WARM = 32, 128, 2
 HELD_OUT = 40  # every so many documents one is kept apart
 SMALL = {"batch_rows": 16, "steps": 400, "learning_rate": 1e-3}
 NO_BF16 = """
@@ -200,7 +200,7 @@ def ours(options: Try, folder: Path) -> Try:
 
     bf16 = bool(options.get("bf16"))
     optimise = Optimise(
-        steps=WARM + STEPS,
+        steps=WARM + options["steps"],
         batch_rows=ROWS,
         precision="bf16" if bf16 else "fp32",
         attention=options.get("attention", "sdpa"),
@@ -225,7 +225,8 @@ def ours(options: Try, folder: Path) -> Try:
     before = peak(bf16)
     fit(model, task, optimise, workspace(folder))
     if options.get("compile"):  # the survey of shapes is no training
-        clock.marks, seen = clock.marks[-(WARM + STEPS) :], seen[-(WARM + STEPS) :]
+        taken = WARM + options["steps"]
+        clock.marks, seen = clock.marks[-taken:], seen[-taken:]
     parts = [part for step in seen[WARM:-1] for part in step]
     steps = len(seen[WARM:-1])
     work = costs(model)
@@ -263,7 +264,8 @@ def trainer(options: Try, folder: Path) -> Try:
             """Before the forward pass; its batch is made."""
             clock.mark()
 
-    count = ROWS * (WARM + STEPS)
+    steps = WARM + options["steps"]
+    count = ROWS * steps
     if options["task"] == "padded":
         texts = json.loads((folder / "paragraphs.json").read_text())
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0)).tolist()
@@ -280,7 +282,7 @@ def trainer(options: Try, folder: Path) -> Try:
     bf16 = bool(options.get("bf16"))
     before = peak(bf16)
     learner = Trainer(
-        model, arguments(WARM + STEPS, ROWS, 5e-4, bf16=bf16), collated, rows, callbacks=[Marks()]
+        model, arguments(steps, ROWS, 5e-4, bf16=bf16), collated, rows, callbacks=[Marks()]
     )
     learner.train()
     work, steps = costs(model), len(clock.marks) - 1 - WARM
@@ -454,7 +456,7 @@ def take(options: argparse.Namespace, folder: Path) -> None:
             for _ in range(options.rounds):
                 for name, one in SPEED.items():
                     if options.only in name and (not one.get("bf16") or has_bf16()):
-                        attempt(name, one, folder)
+                        attempt(name, one | {"steps": options.steps}, folder)
         case "quality":
             for seed in range(options.first, options.first + options.seeds):
                 for side in ("trainer", "ours"):
@@ -564,6 +566,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "pretrain")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="steps of a try of `speed`")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", default="", help="tries whose name holds this")
