@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ConfigError
@@ -193,3 +194,8 @@ def test_a_model_without_torchs_attention_keeps_its_own(
     monkeypatch.setattr(type(model), "_supports_sdpa", False)
     assert prepare(model, task, work)[1]["attention_sdpa"] == 0.0
     assert model.config._attn_implementation == "eager"
+
+
+def test_compiling_weights_that_lie_apart_is_refused() -> None:
+    with pytest.raises(ValidationError, match="compile has no effect on parallel=shard"):
+        Optimise(steps=1, compile="auto", parallel="shard")
