@@ -4,11 +4,12 @@ A stage's own module turns facts into a `Prediction`; here are the facts, the sp
 has seen, and the words. Nothing is loaded but manifests, so `plan` stays fast.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.core.artifact import MANIFEST, Artifact, Manifest, open_artifact
+from pipelines.core.artifact import Artifact, Manifest, open_artifact
 from pipelines.core.config import Json, StageConfig, inputs
 from pipelines.core.errors import ArtifactError
 from pipelines.core.plan import Planned
@@ -59,12 +60,10 @@ class Book:
             if planned.artifact is None:
                 return Facts.pending(planned.config)
             return Facts.made(planned.artifact)
-        inside = self._store.exists(f"{reference}/{MANIFEST}")
-        try:
-            place = self._store.locate(reference) if inside else reference
-            return Facts.made(open_artifact(place))
-        except ArtifactError:
-            return None
+        for place in (f"{self._store.uri}/{reference}", reference):
+            with contextlib.suppress(ArtifactError):
+                return Facts.made(open_artifact(place))
+        return None
 
     def rate(self, parameters: int) -> "Rate | None":
         """FLOP/s of a process in the finished training whose size is nearest, if there is one."""

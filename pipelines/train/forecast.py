@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO, assert_never
 
+from pydantic import ValidationError
+
 from pipelines.core.artifact import Artifact
 from pipelines.core.config import Json, Placement, StageConfig, inputs
 from pipelines.core.plan import Planned
@@ -101,7 +103,10 @@ def _shape(
     """The shape and the entries of a Model, followed back to the step that drew its weights."""
     if config.get("model") is not None and "tokenizer" in sources:
         entries = sources["tokenizer"].config.get("vocab_size")
-        shape = ModelConfig.model_validate(config["model"])
+        try:
+            shape = ModelConfig.model_validate(config["model"])
+        except ValidationError:  # an artifact of another version
+            return None
         return (shape, int(entries)) if entries else None
     start = sources.get("start")
     if start is None or start.stage != "train":

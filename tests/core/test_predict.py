@@ -31,6 +31,8 @@ def test_facts_are_found_of_steps_to_come_and_of_artifacts_alike(
     assert found.counts == {"words": 2}
     assert after["@nothing"] is None
     assert after["nothing"] is None
+    assert after[made["words"].uri] == after["@words"]
+    assert after["/nowhere/at/all"] is None
 
 
 def test_speed_is_of_the_training_of_the_nearest_size_and_of_one_process(

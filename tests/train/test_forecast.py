@@ -101,6 +101,8 @@ def test_a_label_needs_no_head_over_the_vocabulary_and_follows_its_start() -> No
     assert found.parameters == predicted(config_of(), known).parameters
     assert (found.tokens, found.most) == (10 * 8 * 32, True)
     assert forecast.forecast(config, {}, lookup, 1) is None  # weights of unknown shape
+    start.config["model"] = {"sizes": 3}  # of another version
+    assert forecast.forecast(config, {"start": start}, lookup, 1) is None
 
 
 @pytest.mark.parametrize(
