@@ -13,6 +13,15 @@ from pipelines.core.workflow import Workflow
 
 LOG_EVERY_S = 10.0  # seconds between progress lines of one step, off a terminal
 SHOWN = ("loss", "masked_accuracy", "label_accuracy", "tokens_per_s", "mfu", "documents", "rows")
+COMPARED = (
+    ("accuracy (95 %)", "accuracy", ".3f"),
+    ("macro F1", "f1_macro", ".3f"),
+    ("loss (95 %)", "loss", ".3f"),
+    ("perplexity", "perplexity", ".1f"),
+    ("bits a byte", "bits_per_byte", ".3f"),
+    ("MB", "size_mb", ".2f"),
+    ("ms a text", "latency_ms", ".2f"),
+)  # head, figure and format of each column of reports side by side
 METRICS = ("accuracy", "loss", "agreement", "max_logit_difference")  # first found is shown
 
 
@@ -113,24 +122,14 @@ def step_table(made: Mapping[str, Artifact]) -> str:
 
 
 def comparison_table(reports: Mapping[str, Artifact]) -> str:
-    """Reports side by side: accuracy with its interval, macro F1, size, latency."""
-    rows = []
-    for title, report in reports.items():
-        metrics, measured = report.manifest.metrics, report.manifest.measured
-        interval = ""
-        if "accuracy_low" in metrics:
-            interval = f"{metrics['accuracy_low']:.3f}-{metrics['accuracy_high']:.3f}"
-        rows.append(
-            [
-                title,
-                _cell(metrics, "accuracy", ".3f"),
-                interval,
-                _cell(metrics, "f1_macro", ".3f"),
-                _cell(measured, "size_mb", ".2f"),
-                _cell(measured, "latency_ms", ".2f"),
-            ]
-        )
-    return table(["model", "accuracy", "95 %", "macro F1", "MB", "ms a text"], rows)
+    """Reports side by side: the figures of `COMPARED` that any of them has."""
+    facts = [report.manifest.metrics | report.manifest.measured for report in reports.values()]
+    shown = [column for column in COMPARED if any(column[1] in known for known in facts)]
+    rows = [
+        [title, *(_cell(known, key, form) for _, key, form in shown)]
+        for title, known in zip(reports, facts, strict=True)
+    ]
+    return table(["model", *(head for head, _, _ in shown)], rows)
 
 
 def bar(facts: Json, width: int = 24) -> str:
@@ -184,4 +183,10 @@ def _step_row(name: str, artifact: Artifact) -> list[str]:
 
 
 def _cell(values: Mapping[str, float], key: str, form: str) -> str:
-    return format(values[key], form) if key in values else "-"
+    """A figure; after its name and a dash, the interval it lies in."""
+    if key not in values:
+        return "-"
+    if f"{key}_low" not in values:
+        return format(values[key], form)
+    low, high = values[f"{key}_low"], values[f"{key}_high"]
+    return f"{values[key]:{form}} ({low:{form}}-{high:{form}})"
