@@ -22,8 +22,8 @@ from pipelines.tokens.shards import Tokens
 from pipelines.train import learner
 from pipelines.train.config import Optimise
 from pipelines.train.loop import Fitted, fit
-from pipelines.train.optimizers import open_optimizer
 from pipelines.train.team import Gradients
+from tests.train.one_weight import Weight
 
 # Dropout is on, so that a wrong generator state after a resume would show.
 SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32, dropout=0.1)
@@ -170,7 +170,7 @@ def test_neither_bits_nor_figures_depend_on_how_often_a_checkpoint_is_kept(
 
 @pytest.mark.parametrize(("precision", "bits"), [("fp32", 32), ("bf16", 16)])
 def test_the_precision_that_was_used_is_recorded(
-    precision: str, bits: int, weight: "Weight", tmp_path: Path
+    precision: str, bits: int, weight: Weight, tmp_path: Path
 ) -> None:
     optimise = Optimise.model_validate({"steps": 1, "precision": precision})
     fitted = fit(weight, Line([[1.0], [2.0]]), optimise, workspace(tmp_path / "w"))
@@ -237,23 +237,9 @@ class Line:
         return {"product": (model.weight * batch.tensors["input_ids"]).sum()}
 
 
-class Weight(torch.nn.Module):
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-        self.weight = torch.nn.Parameter(torch.tensor([[5.0]]))
-
-    @property
-    def base_model(self) -> "Weight":
-        return self
-
-    def set_attn_implementation(self, name: str) -> None:
-        """It has no attention to set."""
-
-
 @pytest.fixture
-def weight(tokenizer_folder: Path, tokens_folder: Path) -> Weight:
-    return Weight(masked_lm(tokenizer_folder, tokens_folder)[0].config)
+def weight() -> Weight:
+    return Weight()
 
 
 def test_the_loss_is_the_mean_over_the_whole_batch_not_of_its_parts(
@@ -303,13 +289,6 @@ def test_progress_ends_with_the_last_step(weight: Weight, tmp_path: Path) -> Non
     points = json.loads(out.read(".progress.json"))
     assert [point["step"] for point in points] == [1, 2, 3]
     assert {"step", "loss", "learning_rate", "tokens", "tokens_per_s", "mfu"} <= points[-1].keys()
-
-
-def test_biases_and_norms_do_not_decay(weight: Weight) -> None:
-    weight.bias = torch.nn.Parameter(torch.zeros(3))
-    groups = open_optimizer(weight, OPTIMISE).param_groups
-    decayed = [[p.ndim for p in group["params"]] for group in groups]
-    assert (decayed, [group["weight_decay"] for group in groups]) == ([[2], [1]], [0.01, 0.0])
 
 
 def test_a_classifier_head_is_named_by_its_labels() -> None:

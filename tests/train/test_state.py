@@ -1,18 +1,26 @@
 """Checkpoints: what is torn or altered is never used, and the one before it is."""
 
+import contextlib
 import logging
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.errors import ArtifactError
+from pipelines.core.errors import ArtifactError, StorageError
 from pipelines.core.storage import Store
+from pipelines.tasks.protocol import Batch
 from pipelines.train import state
 from pipelines.train.config import Optimise
-from pipelines.train.optimizers import open_optimizer
+from pipelines.train.loop import fit
+from pipelines.train.optimizers import Optimizer, open_optimizer
 from pipelines.train.state import Checkpoint
+from tests.train.one_weight import Distance, Weight
 
 
 @pytest.fixture
@@ -89,6 +97,167 @@ def test_a_flipped_bit_in_any_byte_is_seen(file: str, out: Workspace) -> None:
         assert state.newest_verified(out).step == 0, f"byte {place}"
     path.write_bytes(data)
     assert state.newest_verified(out).step == 1
+
+
+class Slow:
+    """A job that ends when it is let go, with an error or without."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.go, self.ended, self._error = threading.Event(), False, error
+
+    def __call__(self) -> None:
+        assert self.go.wait(20)
+        self.ended = True
+        if self._error:
+            raise self._error
+
+
+def test_a_checkpoint_is_written_beside_what_goes_on() -> None:
+    first, second = Slow(), Slow()
+    with state.Writer() as writer:
+        writer.submit(first)
+        assert not writer.idle
+        assert not first.ended  # and yet we are here
+        first.go.set()
+        writer.submit(second)  # waits for the first: one at a time
+        assert first.ended
+        second.go.set()
+    assert second.ended  # a block that ends well waits for the last
+    assert writer.idle
+
+
+def test_what_goes_wrong_in_writing_comes_up_at_the_next_one_or_at_the_end() -> None:
+    bad, never = Slow(OSError("disk")), Slow()
+    bad.go.set()
+    with state.Writer() as writer:
+        writer.submit(bad)
+        with pytest.raises(OSError, match="disk"):
+            writer.submit(never)
+    assert not never.ended
+    with pytest.raises(OSError, match="disk"), state.Writer() as writer:
+        writer.submit(bad)
+
+
+def test_the_error_of_training_is_told_before_that_of_writing() -> None:
+    bad = Slow(OSError("disk"))
+    bad.go.set()
+
+    def train() -> None:
+        with state.Writer() as writer:
+            writer.submit(bad)
+            raise ValueError("training")
+
+    with pytest.raises(ValueError, match="training"):
+        train()
+
+
+class Stack(torch.nn.Module):
+    """Two blocks, whose matrices Muon takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks[1](self.blocks[0](x))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_any_optimizers_tensors_are_carried(kind: str) -> None:
+    optimise = Optimise.model_validate({"steps": 9, "optimizer": {"kind": kind}})
+
+    def moved(model: torch.nn.Module, optimizer: Optimizer, steps: int) -> None:
+        for _ in range(steps):
+            model.zero_grad()
+            model(torch.ones(1, 4)).square().sum().backward()
+            optimizer.step()
+
+    def fresh() -> tuple[torch.nn.Module, Optimizer]:
+        torch.manual_seed(1)
+        model = Stack()
+        return model, open_optimizer(model, optimise)
+
+    model, optimizer = fresh()
+    moved(model, optimizer, 3)
+    saved = Checkpoint(3, 3, tensors=state.capture(model, optimizer))
+    moved(model, optimizer, 2)  # what was captured is a copy, which this does not change
+    other, second = fresh()
+    moved(other, second, 1)  # state that must go
+    state.restore(other, second, saved)
+    moved(other, second, 2)
+    ends = (dict(m.named_parameters()) for m in (model, other))
+    for mine, theirs in zip(*(end.values() for end in ends), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_once_and_costs_no_checkpoint(small_disk: Path) -> None:
+    out = Workspace.take(Store.at(str(small_disk / "work")))
+    state.write(out, checkpoint(1))
+    large = {"weight/a": torch.zeros(500_000)}
+    with pytest.raises(StorageError, match=r"of step 2: .*No space left.*before it is kept: make"):
+        state.write(out, Checkpoint(2, 2, tensors=large))
+    assert state.newest_verified(out).step == 1
+    assert {name.split("/")[1] for name in out.names(".checkpoints")} == {"00000001"}
+    state.write(out, checkpoint(2))  # there is room again: what was written of it is gone
+    assert state.newest_verified(out).step == 2
+
+
+def test_a_run_that_fills_the_disk_goes_on_once_there_is_room(small_disk: Path) -> None:
+    optimise = Optimise(steps=9, batch_rows=1, shards=1, checkpoint_steps=3)
+
+    def run(task: Distance) -> float:
+        out, model = Workspace.take(Store.at(str(small_disk / "work"))), Weight()
+        fit(model, task, optimise, out)
+        return model.weight.item()
+
+    filler = small_disk / "filler"
+
+    class Filling(Distance):
+        def batches(self, step: int) -> list[Batch]:
+            if step == 4:
+                with contextlib.suppress(OSError):
+                    filler.write_bytes(b"x" * 2**20)
+            return super().batches(step)
+
+    with pytest.raises(StorageError, match="No space left"):
+        run(Filling(float))
+    filler.unlink()
+    assert state.newest_verified(Workspace.take(Store.at(str(small_disk / "work")))).step == 3
+    resumed = run(Distance(float))
+    shutil.rmtree(small_disk / "work")
+    assert run(Distance(float)) == resumed
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(out: Workspace) -> None:
+    optimise = Optimise(steps=3, batch_rows=1, shards=1)
+    model = Weight()
+    tensors = state.capture(model, open_optimizer(model, optimise))
+    state.write(out, Checkpoint(1, 1, optimizer="muon", tensors=tensors))
+    with pytest.raises(ArtifactError, match=r"made with muon, and optimise.optimizer is adamw"):
+        fit(model, Distance(float), optimise, out)
+
+
+def test_a_checkpoint_of_another_model_is_refused(out: Workspace) -> None:
+    small = torch.nn.Linear(2, 2)
+    saved = Checkpoint(1, 1, tensors=state.capture(small, open_optimizer(small, Optimise(steps=1))))
+    plain = torch.nn.Linear(2, 2, bias=False)
+    with pytest.raises(
+        ArtifactError, match=r"step 1: the model has no bias; .*remove .checkpoints"
+    ):
+        state.restore(plain, open_optimizer(plain, Optimise(steps=1)), saved)
 
 
 def test_a_checkpoint_of_another_shape_is_refused_with_the_parameter(out: Workspace) -> None:
