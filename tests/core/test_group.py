@@ -1,8 +1,10 @@
-"""One function on several processes: sums, progress, a killed process, a user's error."""
+"""One function on several processes: sums, progress, a process killed or asked to end, an error."""
 
 import json
+import logging
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from pipelines.core import group
 from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.group import LeaveError
 from pipelines.core.storage import Store
 
 pytestmark = pytest.mark.ray
@@ -44,6 +47,26 @@ def die_once(settings: dict[str, Any]) -> dict[str, Any]:
     return {"restarted": marker.exists()}
 
 
+def leave_once(settings: dict[str, Any]) -> dict[str, Any]:
+    """Rank 1 is asked to end, as by a Slurm or systemd that stops it; all leave together."""
+    import torch
+    from torch import distributed
+
+    marker = Path(settings["marker"])
+    if distributed.get_rank() == 1 and not marker.exists():
+        os.kill(os.getpid(), signal.SIGTERM)
+    told = torch.zeros(1)
+    while not marker.exists() or told.item():
+        told = torch.tensor([float(group.TERMINATED.is_set())])
+        distributed.all_reduce(told)
+        if told.item():
+            distributed.barrier()
+            marker.touch()
+            raise LeaveError("told to leave; the checkpoint of step 7 is written")
+        time.sleep(0.05)
+    return {"again": True, "told": settings["out"].exists(group.LEAVE)}
+
+
 def fail(settings: dict[str, Any]) -> dict[str, Any]:
     from torch import distributed
 
@@ -73,6 +96,38 @@ def test_a_killed_process_restarts_the_group(
         die_once, settings, name="dies", workers=2, out=out, report=lambda point: None
     )
     assert answer == {"restarted": True}
+
+
+def test_a_process_that_gets_sigterm_is_started_again_once_all_have_left(
+    ray_local: None, out: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out.write(group.LEAVE, b"of an earlier try, which must not count")
+    settings = {"marker": str(tmp_path / "left"), "out": out}
+    with caplog.at_level(logging.WARNING):
+        # No retries: to leave is no loss.
+        answer = group.distributed(
+            leave_once,
+            settings,
+            name="leaves",
+            workers=2,
+            out=out,
+            report=lambda point: None,
+            retries=0,
+        )
+    assert answer == {"again": True, "told": False}
+    assert "leaves: told to leave; the checkpoint of step 7 is written; starting" in caplog.text
+
+
+def test_a_torn_snapshot_of_rays_own_does_not_matter(ray_local: None, out: Workspace) -> None:
+    # Ray's restarts read it, and fail on it; ours have names of their own.
+    for number in (0, 1):
+        name = f".ray/sum-{out.epoch}-{number}/checkpoint_manager_snapshot.json"
+        out.write(name, b'{"torn')
+    out = Workspace.take(out.store)
+    answer = group.distributed(
+        rank_sum, {"out": out}, name="sum", workers=1, out=out, report=lambda point: None
+    )
+    assert answer["sum"] == 1.0
 
 
 def test_a_users_error_is_passed_on_and_not_retried(
