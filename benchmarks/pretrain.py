@@ -190,8 +190,6 @@ def peak(bf16: bool) -> float:
 
 def ours(options: Try, folder: Path) -> Try:
     """Our loop on our rows."""
-    import torch
-
     from pipelines.tasks.config import CausalLM, MaskedLM
     from pipelines.tasks.open import Batching, Rows, open_task
     from pipelines.train.config import Optimise
@@ -223,7 +221,7 @@ def ours(options: Try, folder: Path) -> Try:
 
     task.batches = timed  # type: ignore[method-assign]
     before = peak(bf16)
-    fit(model, task, optimise, workspace(folder))
+    fitted = fit(model, task, optimise, workspace(folder))
     if options.get("compile"):  # the survey of shapes is no training
         taken = WARM + options["steps"]
         clock.marks, seen = clock.marks[-taken:], seen[-taken:]
@@ -235,7 +233,7 @@ def ours(options: Try, folder: Path) -> Try:
         sum(part.tokens for part in parts) / steps,
         sum(map(work.flops, parts)) / steps,
         max(before, peak(bf16)),
-    ) | {"torch": torch.__version__}
+    ) | {"memory_mb": fitted.measured["memory_mb"]}
 
 
 def trainer(options: Try, folder: Path) -> Try:

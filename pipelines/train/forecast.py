@@ -23,6 +23,8 @@ WORD = 4  # bytes of an fp32 number
 # fp32 weights, gradients and AdamW's two moments (Rajbhandari et al. 2020, section 3.1, less the
 # half-precision copies); Muon keeps one moment of its matrices, and is counted alike.
 STATES = 4
+# A checkpoint under way: a copy of weights and moments, and the bytes of the file it becomes.
+CHECKPOINT = 6
 SCORES = 3  # logits, their log-softmax and its gradient, each of predicted tokens x entries
 RUNTIME = 0.55e9  # bytes of a process that has loaded torch and transformers and holds no model
 Lookup = Callable[[str], Facts | None]
@@ -53,7 +55,9 @@ def forecast(
     size = parameters(shape, entries)
     part = -(-optimise.batch_rows // optimise.shards) * length
     share = processes if optimise.parallel == "shard" else 1
-    held = STATES * WORD * size / share + part * kept_bytes(shape, entries, predicted, targets)
+    held = (STATES + CHECKPOINT) * WORD * size / share + part * kept_bytes(
+        shape, entries, predicted, targets
+    )
     return Prediction(
         parameters=size,
         tokens=round(tokens * (1 + targets)),
