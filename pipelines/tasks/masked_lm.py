@@ -151,18 +151,26 @@ class MaskedLMTask:
         nothing of its label, no row grows longer than the one by whose length batches are formed,
         and neither label's rows are those that end where a sentence does.
         """
-        assert self._documents is not None
         ids, starts = self._tokens.row(row)
         cut = _cut(len(ids), starts, random)
-        other = row
-        while self._documents[other] == self._documents[row]:
-            other = int(random.integers(self.num_rows))
-        other_ids, other_starts = self._tokens.row(other)
+        other_ids, other_starts = self._tokens.row(self._other(row, random))
         tails = {FOLLOWS: ids[cut:], OTHER: other_ids[_cut(len(other_ids), other_starts, random) :]}
         room = min(len(tail) for tail in tails.values())
         room -= int(random.integers(max(1, min(room, RAGGED))))
         label = FOLLOWS if random.random() < 0.5 else OTHER
         return ids[:cut], tails[label][:room], label
+
+    def _other(self, row: int, random: np.random.Generator) -> int:
+        """A row of another document, each as likely.
+
+        Drawn past the row's own document, whose rows follow each other: drawing until one is of
+        another takes thousands of draws where one document has nearly all rows.
+        """
+        assert self._documents is not None
+        own = self._documents[row]
+        start, end = np.searchsorted(self._documents, [own, own + 1]).tolist()
+        found = int(random.integers(self.num_rows - (end - start)))
+        return found if found < start else found + end - start
 
     def _mask(
         self, ids: np.ndarray, segments: np.ndarray, label: int, random: np.random.Generator

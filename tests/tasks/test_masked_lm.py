@@ -114,6 +114,15 @@ def test_half_of_the_second_texts_follow_and_the_others_are_of_another_document(
         assert (first == second) == (example.label == FOLLOWS)
 
 
+def test_every_row_of_another_document_is_as_likely(folder: Path) -> None:
+    made = task(folder)
+    random = np.random.Generator(np.random.Philox(5))
+    drawn = Counter(made._other(50, random) for _ in range(6_000))  # document 12 has rows 48 to 51
+    assert sorted(drawn) == [row for row in range(DOCUMENTS * ROWS) if row // ROWS != 12]
+    # 6,000 draws of 1/116: 52 each, and five standard deviations are 36.
+    assert max(drawn.values()) < 88
+
+
 def test_a_following_pair_is_the_row_cut_at_a_sentence(folder: Path) -> None:
     tokens, made = Tokens(folder), task(folder)
     for row in range(3):  # rows of two sentences: 8 tokens, then 12

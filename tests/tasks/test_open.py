@@ -16,6 +16,7 @@ from pipelines.tokenizer.train import train
 from pipelines.tokens import shards
 from pipelines.tokens.encode import encode
 from pipelines.tokens.pack import best_fit, concat, flat
+from pipelines.tokens.shards import Tokens
 
 TEXTS = [(n, f"The {n} foxes ran. The dog slept {n} times! Nobody knows it.") for n in range(30)]
 ORDER = Batching(seed=0, batch_rows=8, parts=2)
@@ -39,13 +40,15 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return folder
 
 
-def tokens(tokenizer: Path, packing: str, folder: Path) -> Path:
+def tokens(
+    tokenizer: Path, packing: str, folder: Path, texts: list[tuple[int, str]] = TEXTS
+) -> Path:
     backend = open_backend(tokenizer)
     end = None if packing == "document" else end_of_text(tokenizer)
     if end is None:
-        encoded = encode(TEXTS, backend, 32)
+        encoded = encode(texts, backend, 32)
     else:
-        made = flat(TEXTS, Library(backend), end)
+        made = flat(texts, Library(backend), end)
         encoded = {"concat": concat, "best-fit": best_fit}[packing](made, 32)
     folder.mkdir()
     size = backend.get_vocab_size()
@@ -104,3 +107,17 @@ def test_a_text_ends_with_eos_or_else_sep() -> None:
     assert pad_id(without({"pad_token_id"})) == 0
     with pytest.raises(ConfigError, match="neither an eos token nor a sep token"):
         end_id(without({"eos_token_id", "sep_token_id"}))
+
+
+@pytest.mark.parametrize("tokenizer", ["wordpiece"], indirect=True)
+@pytest.mark.parametrize(("config", "packing"), TASKS, ids=lambda one: getattr(one, "kind", one))
+def test_a_text_of_100_000_tokens_and_a_short_batch_are_learnt(
+    config: TaskConfig, packing: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    texts = [(0, "The dog slept. " * 3), (1, "the dog slept " * 34_000)]
+    rows = Rows(tokens(tokenizer, packing, tmp_path / "tokens", texts), tokenizer)
+    assert Tokens(rows.data).lengths.sum() >= 100_000
+    task, _ = open_task(config, rows, Batching(seed=0, batch_rows=1_000, parts=2))
+    last = task.batches(task.num_rows // 1_000)  # a batch that the rows do not fill
+    assert sum(len(part.rows) for part in last) == task.num_rows % 1_000
+    assert all(part.tensors["input_ids"].shape[1] <= 40 for part in last)
