@@ -288,7 +288,7 @@ def trainer(options: Try, folder: Path) -> Try:
     masks = [batch.get("attention_mask", torch.ones_like(batch["input_ids"])) for batch in counted]
     useful = sum(int(mask.sum()) for mask in masks)
     flops = sum(
-        work.flops(Batch({"input_ids": mask, "attention_mask": mask}, {}, (0,), 0, mask.numel()))
+        work.flops(Batch({"input_ids": mask, "attention_mask": mask}, {}, (0,), 0, int(mask.sum())))
         for mask in masks
     )
     places = sum(mask.numel() for mask in masks)
@@ -385,7 +385,7 @@ def quality(options: Try, folder: Path) -> Try:
 # ------------------------------------------------------------------ workers: gloo, a thread each
 
 
-def worker(rank: int, size: int, folder: Path, place: Path) -> None:
+def worker(rank: int, options: Try, folder: Path, place: Path) -> None:
     """One of the processes that learn together; process 0 leaves the figures."""
     import torch
     from torch import distributed
@@ -398,11 +398,12 @@ def worker(rank: int, size: int, folder: Path, place: Path) -> None:
     from pipelines.train.loop import fit
 
     torch.set_num_threads(1)
+    size, batch_rows = options["workers"], options["rows"]
     address = f"file://{place}/rendezvous"
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-    optimise = Optimise(steps=12, batch_rows=64, precision="auto", shards=2)
+    optimise = Optimise(steps=options["steps"], batch_rows=batch_rows, shards=2)
     rows = Rows(folder / "rows", folder / "tokenizer")
-    task, _ = open_task(MaskedLM(pair="none"), rows, Batching(0, 64, 2))
+    task, _ = open_task(MaskedLM(pair="none"), rows, Batching(0, batch_rows, 2))
     epoch = (place / "work" / ".epoch").read_text()
     out = Workspace(Store.at(str(place / "work")), epoch)
     fitted = fit(model_of(folder / "mlm-config"), task, optimise, out)
@@ -420,8 +421,7 @@ def workers(options: Try, folder: Path) -> Try:
 
     place = Path(tempfile.mkdtemp(dir=folder))
     Workspace.take(Store.at(str(place / "work")))
-    size = options["workers"]
-    multiprocessing.spawn(worker, (size, folder, place), nprocs=size)
+    multiprocessing.spawn(worker, (options, folder, place), nprocs=options["workers"])
     found: Try = json.loads((place / "measured.json").read_text())
     return found
 
@@ -462,7 +462,8 @@ def take(options: argparse.Namespace, folder: Path) -> None:
         case "workers":
             for _ in range(options.rounds):
                 for size in (1, 2):
-                    attempt(f"workers: {size}", {"workers": size}, folder)
+                    settings = {"workers": size, "rows": 64, "steps": 2 * options.steps}
+                    attempt(f"workers: {size}", settings, folder)
 
 
 def one_try(options: Try, folder: Path) -> Try:
