@@ -5,6 +5,7 @@ and cuts for every model that is compared.
 """
 
 import math
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipelines.model.checkpoint import load_model
 from pipelines.tasks.config import CausalLM, TaskConfig
 from pipelines.tasks.metrics import LEVEL
 from pipelines.tasks.open import Batching, Rows, open_task
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.protocol import Task
 
 BATCH_ROWS = 16
 TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
@@ -82,25 +83,30 @@ def judge_language(
         pseudo-perplexity) and, of a decoder, `bits_per_byte`; and the task's own figures.
     """
     model.eval()
-    parts = [part for step in range(batches) for part in task.batches(step) if part.rows]
-    sums = [{name: float(one) for name, one in task.sums(model, part).items()} for part in parts]
     words = next(iter(task.objectives))  # the loss of words comes first, a pair's after it
-    losses_P = np.array([found[words] for found in sums])
-    counts_P = np.array([part.counts[words] for part in parts])
-    loss = losses_P.sum() / max(1, counts_P.sum())
+    sums: dict[str, float] = defaultdict(float)
+    counts: Counter[str] = Counter()
+    losses, predicted, rows, size = [], [], 0, 0
+    for part in (part for step in range(batches) for part in task.batches(step) if part.rows):
+        found = {name: float(one) for name, one in task.sums(model, part).items()}
+        for name, one in found.items():
+            sums[name] += one
+        counts.update(part.counts)
+        losses.append(found[words])
+        predicted.append(part.counts[words])
+        rows += len(part.rows)
+        size += 0 if bytes_V is None else int(bytes_V[part.tensors["targets"].numpy()].sum())
+    loss = sums[words] / max(1, counts[words])
     report = {
-        "rows": sum(len(part.rows) for part in parts),
-        "tokens": int(counts_P.sum()),
-        "loss": float(loss),
-        "interval": _interval(losses_P, counts_P, resamples, seed),
+        "rows": rows,
+        "tokens": counts[words],
+        "loss": loss,
+        "interval": _interval(np.array(losses), np.array(predicted), resamples, seed),
         "perplexity": math.exp(loss),
     }
     if bytes_V is not None:
-        report["bits_per_byte"] = float(losses_P.sum() / math.log(2) / _bytes(parts, bytes_V))
-    return report | {
-        name: sum(found[name] for found in sums) / max(1, sum(part.counts[name] for part in parts))
-        for name in sums[0]
-    }
+        report["bits_per_byte"] = sums[words] / math.log(2) / max(1, size)
+    return report | {name: total / max(1, counts[name]) for name, total in sums.items()}
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
@@ -129,10 +135,6 @@ def _entry_bytes(entry: str, kind: str, level: bool) -> int:
     if len(entry) == 6 and entry.startswith("<0x") and entry.endswith(">"):
         return 1  # SentencePiece's fallback to bytes
     return len(entry.replace(SPACE, " ").encode())
-
-
-def _bytes(parts: list[Batch], bytes_V: NDArray[np.int64]) -> int:
-    return sum(int(bytes_V[part.tensors["targets"].numpy()].sum()) for part in parts)
 
 
 def _interval(
