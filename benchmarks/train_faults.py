@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -98,7 +99,6 @@ def _commit(work: Workspace, folder: Path, kind: str) -> Artifact:
 
 def drive(folder: Path, store: Path, workers: int, steps: int, every: int) -> None:
     """One driver: learn in `store`, going on from what is there."""
-    os.environ.pop("RAY_ADDRESS", None)
     optimise = CONFIG.optimise.model_copy(update={"steps": steps, "checkpoint_steps": every})
     config = CONFIG.model_copy(update={"optimise": optimise})
     inputs = {
@@ -144,6 +144,9 @@ def harm(store: Path, chance: random.Random) -> str:
 def attempt(folder: Path, store: Path, run: Run, chance: random.Random | None, size: str) -> Run:
     """One training, by as many drivers as it takes; nothing is disturbed without `chance`."""
     began, deadline = time.monotonic(), time.monotonic() + LIMIT_S
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment.pop("RAY_ADDRESS", None)
+    shutil.rmtree(store, ignore_errors=True)  # of a benchmark that was itself stopped
     store.mkdir()
     while not (store / "done").exists():
         run.workers.append(chance.choice((1, 2)) if chance else 2)
@@ -152,7 +155,7 @@ def attempt(folder: Path, store: Path, run: Run, chance: random.Random | None, s
         with log.open("w") as errors:
             driver = subprocess.Popen(
                 [*map(str, command), *size.split()],
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+                env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )

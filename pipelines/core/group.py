@@ -275,22 +275,35 @@ def _draining() -> set[str]:
     return set(ray._private.state.state.get_draining_nodes())
 
 
+def reason_to_leave(nodes: set[str], draining: set[str], room_s: float) -> str | None:
+    """Why a group should go, if it should.
+
+    Args:
+        nodes: ids of those it runs on.
+        draining: ids of those that are about to be taken away.
+        room_s: how long there has been room for a larger group, if a larger one is wanted.
+    """
+    if doomed := nodes & draining:
+        return f"node {min(doomed)} is being taken away"
+    if room_s > GROW_S:
+        return "there is room for more processes"
+    return None
+
+
 @contextlib.contextmanager
 def _watched(group: _Group, size: int, standing: dict[str, set[str]]) -> Iterator[None]:
     """Tell the processes to go, from a thread, once there is a reason; while the block runs."""
     done = threading.Event()
 
     def watch() -> None:
-        roomy = time.monotonic()
+        full = time.monotonic()  # when there was no room for more
         while not done.wait(POLL_S):
-            nodes = [held for name, held in _reservations().items() if name not in standing]
-            if doomed := _draining() & set().union(*nodes):
-                group.out.write(LEAVE, f"node {min(doomed)} is being taken away".encode())
-                return
             if size >= group.wanted.number or group.wanted.places() <= size:
-                roomy = time.monotonic()
-            elif time.monotonic() - roomy > GROW_S:
-                group.out.write(LEAVE, b"there is room for more processes")
+                full = time.monotonic()
+            nodes = [held for name, held in _reservations().items() if name not in standing]
+            room_s = time.monotonic() - full
+            if why := reason_to_leave(set().union(*nodes), _draining(), room_s):
+                group.out.write(LEAVE, why.encode())
                 return
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)

@@ -130,6 +130,23 @@ def test_a_torn_snapshot_of_rays_own_does_not_matter(ray_local: None, out: Works
     assert answer["sum"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("draining", "room_s", "reason"),
+    [
+        (set(), 0.0, None),
+        ({"c"}, 0.0, None),  # not one of its nodes
+        ({"b", "c"}, 0.0, "node b is being taken away"),
+        (set(), group.GROW_S, None),
+        (set(), group.GROW_S + 1, "there is room for more processes"),
+        ({"a", "b"}, group.GROW_S + 1, "node a is being taken away"),
+    ],
+)
+def test_a_group_goes_if_its_node_does_or_if_a_larger_one_has_had_room_for_long(
+    draining: set[str], room_s: float, reason: str | None
+) -> None:
+    assert group.reason_to_leave({"a", "b"}, draining, room_s) == reason
+
+
 def test_a_users_error_is_passed_on_and_not_retried(
     ray_local: None, out: Workspace, tmp_path: Path
 ) -> None:
