@@ -74,6 +74,26 @@ def test_each_task_opens_and_gives_the_same_batches_again(
             assert set(task.objectives) <= set(batch.counts)
 
 
+@pytest.mark.parametrize("tokenizer", ["wordpiece"], indirect=True)
+@pytest.mark.parametrize(("config", "packing"), TASKS, ids=lambda one: getattr(one, "kind", one))
+def test_a_row_is_the_same_whatever_shares_its_part(
+    config: TaskConfig, packing: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    rows = Rows(tokens(tokenizer, packing, tmp_path / "tokens"), tokenizer)
+    pad = open_tokenizer(tokenizer).pad_token_id
+    seen = []
+    for parts in (1, 2, 3):
+        task, _ = open_task(config, rows, Batching(seed=0, batch_rows=8, parts=parts))
+        ids: dict[int, list[int]] = {}
+        targets: list[int] = []
+        for batch in task.batches(11):
+            ids |= zip(batch.rows, batch.tensors["input_ids"].tolist(), strict=True)
+            targets += batch.tensors["targets"].tolist()
+        bare = {row: [one for one in found if one != pad] for row, found in ids.items()}
+        seen.append((bare, sorted(targets)))
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_a_tokens_folder_of_another_vocabulary_is_refused(tokenizer: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     train(TokenizerConfig(corpus="-", vocab_size=300), [TEXTS[0][1]]).save_pretrained(other)
