@@ -13,7 +13,7 @@ from pipelines.core.artifact import Artifact
 from pipelines.core.errors import ConfigError
 from pipelines.evaluate import stage
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
-from pipelines.evaluate.language import judge_language, token_bytes
+from pipelines.evaluate.language import judge_folders, judge_language, token_bytes
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.checkpoint import save_model
 from pipelines.model.config import ModelConfig
@@ -27,7 +27,7 @@ from pipelines.tokens import shards
 from pipelines.tokens.pack import concat, flat
 
 TEXT = "Two foxes ran. The dog slept; nobody knows it, naïve as they are.\n"
-SHAPE = ModelConfig(architecture="llama", layers=1, width=16, heads=2, feedforward=32)
+SHAPE = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}
 
 
 class Given:
@@ -80,14 +80,29 @@ def test_the_bytes_of_a_texts_tokens_are_those_of_the_text(kind: str, tmp_path: 
     assert sizes[ids].sum() == len(text.encode())
 
 
+def saved(folder: Path, vocab: Path, architecture: str, task: dict[str, str]) -> Path:
+    """An untrained Model of one layer."""
+    shape = ModelConfig.model_validate(SHAPE | {"architecture": architecture})
+    model = build(shape, Vocabulary.of(open_tokenizer(vocab)), None, 0)
+    save_model(model, vocab, task, 64, folder)
+    return folder
+
+
 @pytest.fixture
-def judged(tmp_path: Path, make_artifact: Callable[..., Artifact]) -> dict[str, Artifact]:
-    """A Model of an untrained decoder and Tokens of one row a document."""
-    vocab, folder = tmp_path / "vocab", tmp_path / "model"
-    train(TokenizerConfig(corpus="-", kind="bpe", vocab_size=300), [TEXT]).save_pretrained(vocab)
+def vocab(tmp_path: Path) -> Path:
+    """A byte-level tokenizer."""
+    folder = tmp_path / "vocab"
+    train(TokenizerConfig(corpus="-", kind="bpe", vocab_size=300), [TEXT]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def judged(
+    tmp_path: Path, vocab: Path, make_artifact: Callable[..., Artifact]
+) -> dict[str, Artifact]:
+    """A Model of an untrained decoder, and Tokens of eight documents end to end."""
+    folder = saved(tmp_path / "model", vocab, "llama", {"kind": "causal-lm"})
     backend, end = open_backend(vocab), end_of_text(vocab)
-    model = build(SHAPE, Vocabulary.of(open_tokenizer(vocab)), None, 0)
-    save_model(model, vocab, {"kind": "causal-lm"}, 64, folder)
     encoded = concat(flat([(n, TEXT * n) for n in range(1, 9)], Library(backend), end), 64)
     size = backend.get_vocab_size()
     facts = {"length": 64, "vocab_size": size, "tokenizer": "0" * 64}
@@ -98,6 +113,28 @@ def judged(tmp_path: Path, make_artifact: Callable[..., Artifact]) -> dict[str, 
         "model": make_artifact("Model", "train", weights),
         "data": make_artifact("Tokens", "tokens", files),
     }
+
+
+def test_a_masked_model_is_judged_on_its_masks_alone(
+    judged: dict[str, Artifact], vocab: Path, tmp_path: Path
+) -> None:
+    task = {"kind": "masked-lm", "pair": "none"}
+    folder = saved(tmp_path / "encoder", vocab, "bert", task)
+    config = EvaluateConfig(model="@m", data="@t", resamples=20, max_rows=16)
+    report = judge_folders(config, folder, judged["data"].local())
+    assert report["rows"] == 16
+    assert "bits_per_byte" not in report
+    assert 0.1 < report["tokens"] / (16 * 64) < 0.2  # 15 % are masked
+    assert report["loss"] == pytest.approx(math.log(300), rel=0.1)
+
+
+def test_a_classifier_is_not_judged_on_tokens(
+    judged: dict[str, Artifact], vocab: Path, tmp_path: Path
+) -> None:
+    folder = saved(tmp_path / "other", vocab, "bert", {"kind": "classify"})
+    config = EvaluateConfig(model="@m", data="@t")
+    with pytest.raises(ConfigError, match="made by task classify, which is judged on a Corpus"):
+        judge_folders(config, folder, judged["data"].local())
 
 
 @pytest.mark.ray
