@@ -129,13 +129,17 @@ def sweep(
     from pipelines.core import sweep as grid
     from pipelines.core.plan import plan as plan_of
     from pipelines.core.storage import Store
+    from pipelines.train.forecast import forecasts
 
     store = Store.at(storage)
     found = grid.points(workflow, settings, config, until)
-    left = [sum(step.action == "RUN" for step in plan_of(one.flow, store)) for one in found]
-    print(f"{len(found)} points, {sum(count > 0 for count in left)} to run:", file=sys.stderr)
-    for point, count in zip(found, left, strict=True):
+    plans = [plan_of(point.flow, store) for point in found]
+    left = [sum(step.action == "RUN" for step in steps) for steps in plans]
+    print(f"{len(found)} points, {sum(map(bool, left))} to run:", file=sys.stderr)
+    for point, steps, count in zip(found, plans, left, strict=True):
         print(f"  {point}: {f'{count} steps run' if count else 'made'}", file=sys.stderr)
+        for line in forecasts(steps, storage, workers)[-1:]:
+            print(f"    {line}", file=sys.stderr)
     if planned:
         return
     scores = _swept(found, by, _placement(storage, address, workers, cpus))

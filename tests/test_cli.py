@@ -173,6 +173,7 @@ def test_a_sweep_says_how_many_points_it_has_before_it_starts_any(tmp_path: Path
     assert lines[1].startswith(
         "  pretrain.optimise.learning_rate=1e-3  pretrain.optimise.batch_rows=16: "
     )
+    assert lines[2].startswith("    pretrain: 1.55 M parameters, at most 1.23 M tokens")
     assert list(tmp_path.iterdir()) == []
 
 
