@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -66,8 +66,9 @@ class Sharded:
         # Checkpoints are written beside the steps, so they have a group of their own.
         self._group = distributed.new_group(backend="gloo")
         self._mesh = DeviceMesh.from_group(self._group, "cpu")
+        mesh = init_device_mesh(team.device.type, (team.size,))
         for module in (*blocks(model), self._whole):
-            layer = fully_shard(module, ignored_params=set(vectors))
+            layer = fully_shard(module, mesh=mesh, ignored_params=set(vectors))
             layer.set_gradient_divide_factor(1.0)  # a sum, as its counts are of the whole batch
             layer.set_force_sum_reduction_for_comms(True)
 
