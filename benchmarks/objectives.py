@@ -167,7 +167,9 @@ def learnt(
 
     every = steps // POINTS if run.curve else steps
     fitted = fit(model, learning, optimise, out, validate.Judging(every, None, score))
-    print(run.name, before["loss"], [point["loss"] for point in points], flush=True)
+    for point in (before, *points):
+        blimp = point.get("blimp", {}).get("accuracy", float("nan"))
+        print(f"{run.name}: loss {point['loss']:.3f}, BLiMP {blimp:.3f}", flush=True)
     return {
         "run": run,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
