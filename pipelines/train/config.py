@@ -150,6 +150,15 @@ class Optimise(Config):
         return self
 
     @model_validator(mode="after")
+    def _one_sum_whatever_the_workers(self) -> "Optimise":
+        if isinstance(self.optimizer, Muon) and self.parallel == "shard":
+            raise ValueError(
+                "optimizer=muon multiplies whole matrices; over the shares of parallel=shard its "
+                "sums would round otherwise for each number of workers: take adamw or replicate"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warm_up_ends_before_the_fall(self) -> "Optimise":
         if isinstance(self.schedule, WarmupStableDecay) and self.warmup + self.schedule.decay > 1:
             raise ValueError(

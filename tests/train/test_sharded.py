@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import distributed, multiprocessing
 from transformers import AutoModelForPreTraining
 
@@ -296,3 +297,8 @@ def test_every_architectures_blocks_are_found(architecture: str, count: int) -> 
     facts = {"layers": 2, "width": 16, "heads": 2, "feedforward": 32, "max_length": 32}
     shape = ModelConfig.model_validate(facts | {"architecture": architecture})
     assert len(blocks(build(shape, Vocabulary(50, 0, 1, 2, 3), None, 0))) == count
+
+
+def test_muon_is_refused_whose_sums_would_depend_on_the_number_of_workers() -> None:
+    with pytest.raises(ValidationError, match="take adamw or replicate"):
+        Optimise.model_validate({"steps": 1, "parallel": "shard", "optimizer": {"kind": "muon"}})
