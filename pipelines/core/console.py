@@ -12,7 +12,10 @@ from pipelines.core.plan import Planned
 from pipelines.core.workflow import Workflow
 
 LOG_EVERY_S = 10.0  # seconds between progress lines of one step, off a terminal
-SHOWN = ("loss", "masked_accuracy", "label_accuracy", "tokens_per_s", "mfu", "documents", "rows")
+SHOWN = (
+    "loss", "masked_accuracy", "token_accuracy", "label_accuracy", "validation_loss",
+    "useful_tokens_per_s", "mfu", "loader_wait", "documents", "rows",
+)  # fmt: skip
 COMPARED = (
     ("accuracy (95 %)", "accuracy", ".3f"),
     ("macro F1", "f1_macro", ".3f"),
