@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipelines.train.config import AdamW, Muon, Optimise
+from pipelines.train.muon import Muon as MatrixMuon
 
 EPSILON = 1e-8  # AdamW's; Kingma and Ba 2015, algorithm 1
 
@@ -50,13 +51,8 @@ def open_optimizer(model: nn.Module, optimise: Optimise) -> Optimizer:
             return _adamw(parameters, optimise, (beta1, beta2))
         case Muon(momentum=momentum, beta1=beta1, beta2=beta2):
             matrices = hidden_matrices(model)
-            muon = torch.optim.Muon(
-                matrices,
-                lr=optimise.learning_rate,
-                weight_decay=optimise.weight_decay,
-                momentum=momentum,
-                adjust_lr_fn="match_rms_adamw",
-            )
+            rate, decay = optimise.learning_rate, optimise.weight_decay
+            muon = MatrixMuon(matrices, rate, momentum, decay)
             taken = {id(matrix) for matrix in matrices}
             others = [parameter for parameter in parameters if id(parameter) not in taken]
             return Together([muon, _adamw(others, optimise, (beta1, beta2))])

@@ -1,4 +1,4 @@
-"""Which parameter is moved by what, and Muon's step against the formulas of its paper."""
+"""Which parameter is moved by what."""
 
 import pytest
 import torch
@@ -44,27 +44,6 @@ def test_every_parameter_is_moved_by_exactly_one_of_the_two(name: str) -> None:
     model = model_of(name)
     moved = [id(p) for group in open_optimizer(model, MUON).param_groups for p in group["params"]]
     assert sorted(moved) == sorted(id(p) for p in model.parameters())
-
-
-def test_muon_moves_a_matrix_by_an_orthogonal_one_of_adamws_size() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.ModuleList([nn.Linear(8, 6, bias=False)])[0])
-    model.blocks = nn.ModuleList([model[0]])
-    weight = model[0].weight
-    before, rate = weight.detach().clone(), 0.01
-    optimizer = open_optimizer(model, MUON)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    weight.grad = torch.randn(6, 8)
-    optimizer.step()
-    update = (before * (1 - rate * 0.1) - weight.detach()) / rate
-    # Scaled by .2 sqrt(max(6, 8)), so that its numbers are of the size .2 of AdamW's (Liu et al.
-    # 2025, equation 4). Five Newton-Schulz steps leave singular values between .7 and 1.2.
-    values = torch.linalg.svdvals(update / (0.2 * 8**0.5))
-    assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
-    left, _, right = torch.linalg.svd(weight.grad, full_matrices=False)
-    alike = nn.functional.cosine_similarity(update.flatten(), (left @ right).flatten(), dim=0)
-    assert float(alike) > 0.97
 
 
 def test_both_move_at_the_rate_that_is_set() -> None:
