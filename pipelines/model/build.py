@@ -36,6 +36,7 @@ from pipelines.tokenizer.load import open_tokenizer
 
 log = logging.getLogger(__name__)
 
+PUBLISHED_SPREAD = 0.02  # of first weights; Radford et al. 2018, section 4.1, and BART's config
 QWEN3_THETA = 1e6  # base of rotary frequencies; Yang et al. 2025, section 3.2
 
 
@@ -173,10 +174,11 @@ _BERT_IDS = {"bos_token_id": None, "eos_token_id": None}
 
 
 def _spread(shape: ModelConfig) -> float:
-    """Standard deviation of first weights: LeCun et al. 1998, section 4.6.
+    """Standard deviation of an encoder's first weights: LeCun et al. 1998, section 4.6.
 
     BERT's own 0.02 suits a width of 768; at 128 what attention adds is lost beside its residual,
-    and a classifier learns much slower.
+    and a classifier learns much slower. Those that write text learn faster from the published 0.02:
+    after 150 steps qwen3-nano was 0.45 nats lower than with this, bart-nano 0.15.
     """
     return float(shape.width**-0.5)
 
@@ -194,6 +196,7 @@ def _encoder(shape: ModelConfig) -> dict[str, Any]:
 
 def _decoder(shape: ModelConfig) -> dict[str, Any]:
     return _encoder(shape) | {
+        "initializer_range": PUBLISHED_SPREAD,
         "num_key_value_heads": shape.kv_heads or shape.heads,
         "head_dim": shape.width_of_head,
         "tie_word_embeddings": shape.shares_table,
@@ -234,6 +237,6 @@ def _bart(shape: ModelConfig) -> dict[str, Any]:
     return halves | {
         "d_model": shape.width,
         "max_position_embeddings": shape.max_length,
-        "init_std": _spread(shape),
+        "init_std": PUBLISHED_SPREAD,
         "forced_eos_token_id": None,
     }
