@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from safetensors.torch import load
 from transformers import AutoModelForSequenceClassification
 
 from pipelines.core.artifact import Artifact, Json, commit
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, RaylineError
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model import warm
 from pipelines.model.config import ModelConfig
 from pipelines.tasks.config import Classify, MaskedLM
 from pipelines.tokens.shards import Tokens
-from pipelines.train import stage
-from pipelines.train.config import Optimise, TrainConfig
+from pipelines.train import stage, validate
+from pipelines.train.config import Optimise, TrainConfig, Validation
 from tests.train.conftest import corpus_part, texts
 
 SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32)
@@ -142,6 +143,82 @@ def test_a_worker_killed_in_training_changes_no_byte(
     killer.join(timeout=1)
     assert not killer.is_alive()
     assert files(killed) == files(undisturbed)
+
+
+@pytest.fixture
+def judged(
+    committed: Committed, tokenizer_folder: Path, make_artifact: Callable[..., Artifact]
+) -> tuple[TrainConfig, dict[str, Artifact]]:
+    """Settings with validation every 10 of 60 steps on the corpus's test split, and inputs."""
+    rows = texts(300)
+    parts = {
+        "data/part-00000.parquet": corpus_part(rows[:200]),
+        "data/part-00001.parquet": corpus_part(rows[200:], "test"),
+    }
+    corpus = make_artifact("Corpus", "corpus", parts)
+    held = Validation(data="@corpus", every=10, patience=1)
+    config = TUNE.model_copy(update={"validation": held})
+    tokenizer = committed("Tokenizer", tokenizer_folder)
+    return config, {"data": corpus, "tokenizer": tokenizer, "validation.data": corpus}
+
+
+def assert_best_is_published(step: Step, outcome: Outcome) -> None:
+    best = int(outcome.metrics["best_step"])
+    history = json.loads(step.out.read("history.json"))
+    losses = {p["step"]: p["validation_loss"] for p in history if "validation_loss" in p}
+    assert best % 10 == 0
+    assert outcome.metrics["validation_loss"] == min(losses.values()) == losses[best]
+    assert outcome.counts["steps"] == len(history) == max(losses)
+
+
+def test_weights_are_judged_beside_training_and_the_best_published(
+    judged: tuple[TrainConfig, dict[str, Artifact]], step_for: Callable[..., Step]
+) -> None:
+    config, inputs = judged
+    step = step_for(config, inputs)
+    settings = {"config": config, "inputs": inputs, "out": step.out, "labels": ["bird", "fish"]}
+    judge = threading.Thread(target=stage.judge, args=(settings,), daemon=True)
+    judge.start()
+    facts = stage.learn(settings)
+    validate.end(step.out)
+    judge.join(timeout=20)
+    assert not judge.is_alive()
+    assert_best_is_published(step, Outcome(**facts))
+    # The published weights give the loss that they were chosen by.
+    batch = f"{int(facts['metrics']['best_step']):08d}"
+    handed = load(step.out.read(f".validation/{batch}.safetensors"))
+    published = load(step.out.read("model.safetensors"))
+    assert all(torch.equal(published[name], weight) for name, weight in handed.items())
+
+
+@pytest.mark.ray
+def test_two_processes_and_one_are_judged_alike_in_a_task_beside_them(
+    ray_local: None,
+    judged: tuple[TrainConfig, dict[str, Artifact]],
+    step_for: Callable[..., Step],
+) -> None:
+    config, inputs = judged
+    two = step_for(config, inputs, "two")
+    assert_best_is_published(two, stage.make(config, two))
+    alone = step_for(config, inputs, "alone")
+    alone = replace(alone, placement=alone.placement.model_copy(update={"workers": 1}))
+    stage.make(config, alone)
+    assert files(alone) == files(two)
+
+
+@pytest.mark.ray
+def test_a_judge_that_fails_ends_the_step_with_its_reason(
+    ray_local: None,
+    judged: tuple[TrainConfig, dict[str, Artifact]],
+    make_artifact: Callable[..., Artifact],
+    step_for: Callable[..., Step],
+) -> None:
+    config, inputs = judged
+    part = corpus_part([("mammal", "milk fur")] * 3, "test")
+    strange = make_artifact("Corpus", "corpus", {"data/part-00000.parquet": part}, name="strange")
+    step = step_for(config, inputs | {"validation.data": strange})
+    with pytest.raises(RaylineError, match=r"validation: .*label 'mammal' is not one"):
+        stage.make(config, step)
 
 
 def test_one_label_alone_cannot_be_learnt(
