@@ -4,9 +4,10 @@ Two raylets on this machine, one CPU each, and a training of two workers whose c
 apart. In the middle between two of them the second node goes: after a drain request with reason
 preemption (what a spot machine's notice or a deleted pod becomes in Ray), or by SIGKILL of the
 raylet alone. The training goes on with one worker. Steps repeated are those that the lost try had
-taken after the checkpoint from which the next one went on. Run:
+taken after the checkpoint from which the next one went on. Run, and run again with the same
+`--folder` to go on where it ended:
 
-    python benchmarks/train_preempt.py --data DIR [--steps 600] [--every 200]
+    python benchmarks/train_preempt.py --data DIR --folder DIR [--steps 1500] [--every 500]
 """
 
 import argparse
@@ -15,14 +16,14 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,6 @@ class Lost:
     since: int
     repeated: int
     digest: str
-    log: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,10 @@ def _ids(address: str, env: dict[str, str], number: int) -> list[str]:
 
 def lose(folder: Path, name: str, notice: bool, steps: int, every: int) -> Lost:
     """One training that loses its second node between two checkpoints."""
-    store = folder / name
+    store, kept = folder / name, folder / f"{name}.json"
+    if kept.exists():
+        return Lost(**json.loads(kept.read_text()))
+    shutil.rmtree(store, ignore_errors=True)
     store.mkdir()
     with nodes(store) as cluster, (store / "log").open("w") as log:
         command = [sys.executable, FAULTS, "--drive", folder, store, 2, steps, every]
@@ -130,14 +133,21 @@ def lose(folder: Path, name: str, notice: bool, steps: int, every: int) -> Lost:
         finally:
             kill(family(driver.pid))
             driver.wait()
-    told = (store / "log").read_text()
     if driver.returncode or not (store / "done").exists():
+        told = (store / "log").read_text()
         raise RuntimeError(f"{name}: the driver ended with {driver.returncode}: {told[-2000:]}")
-    left = re.search(r"checkpoint of step (\d+) is written", told)
-    last = every * (before // every)
-    resumed = int(left[1]) if left else last
-    reached = max(before, resumed)
-    return Lost(reached - last, reached - resumed, digest(store), told)
+    lost = counted(store, before, every)
+    kept.write_text(json.dumps(asdict(lost)))
+    return lost
+
+
+def counted(store: Path, reached: int, every: int) -> Lost:
+    """What was lost by a training that had come to step `reached` as its node went."""
+    left = re.search(r"checkpoint of step (\d+) is written", (store / "log").read_text())
+    periodic = every * (reached // every)
+    resumed = int(left[1]) if left else periodic
+    reached = max(reached, resumed)
+    return Lost(reached - periodic, reached - resumed, digest(store))
 
 
 def _drain(cluster: Nodes) -> None:
@@ -173,15 +183,17 @@ def _until(driver: "subprocess.Popen[bytes]", true: Callable[[], bool]) -> None:
 def main() -> None:
     """Lose a node both ways, compare, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--every", type=int, default=500)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tp", dir="/tmp") as name:
-        folder = Path(name)
+    folder = options.folder
+    if not (folder / "tokens").exists():
+        folder.mkdir(parents=True, exist_ok=True)
         sample(options.data, folder)
-        told = lose(folder, "told", True, options.steps, options.every)
-        killed = lose(folder, "killed", False, options.steps, options.every)
+    told = lose(folder, "told", True, options.steps, options.every)
+    killed = lose(folder, "killed", False, options.steps, options.every)
     text = f"""# A node is taken away from a training
 
 Written by `python benchmarks/train_preempt.py --steps {options.steps} --every {options.every}`:
