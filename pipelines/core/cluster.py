@@ -26,8 +26,8 @@ ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     # A progress point waits for the Train controller's next poll: 2 s by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # 60 s by default, which a busy machine takes to start a group; a lost node is told by then.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
+    # A group waits so long for CPUs, which may be those of a node just lost: 60 s by default.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "120",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
