@@ -6,7 +6,7 @@ encoder of the curve have eight times as many, and are judged on BLiMP on the wa
 the loss of guessing by how often a token was a target in training: what a model without any context
 reaches. The pretrained decoder of 260K parameters goes on with its own tokenizer. Run:
 
-    python benchmarks/objectives.py --data DIR [--steps 400]
+    python benchmarks/objectives.py --data DIR [--steps 100]
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main() -> None:
     """Run all and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=2010, help="of BLiMP, for a decoder")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
