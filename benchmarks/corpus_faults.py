@@ -136,7 +136,8 @@ def attempt(
         driver = subprocess.Popen(
             [sys.executable, __file__, "--drive", str(raw), str(store), str(cpus)],
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(complaints := (store.parent / f"{store.name}.err").open("ab")),
         )
         try:
             first = EARLIEST * usual
@@ -158,7 +159,8 @@ def attempt(
         if time.monotonic() > deadline:
             raise TimeoutError(f"{store}: not made in {LIMIT_S} s, {drivers} drivers killed")
         if driver.returncode > 0:
-            raise RuntimeError(f"{store}: a driver ended with {driver.returncode} by itself")
+            said = Path(complaints.name).read_text(errors="replace")[-4000:]
+            raise RuntimeError(f"{store}: a driver ended with {driver.returncode}:\n{said}")
     return Run(cpus, drivers, workers, digest(store), balanced(store))
 
 
