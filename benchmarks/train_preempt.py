@@ -124,6 +124,7 @@ def lose(folder: Path, name: str, notice: bool, steps: int, every: int) -> Lost:
         )
         try:
             _until(driver, lambda: _reached(store) >= every + every // 2)
+            saved = _saved(store)
             if notice:
                 _drain(cluster)
                 _until(driver, lambda: "told to leave" in (store / "log").read_text())
@@ -136,18 +137,17 @@ def lose(folder: Path, name: str, notice: bool, steps: int, every: int) -> Lost:
     if driver.returncode or not (store / "done").exists():
         told = (store / "log").read_text()
         raise RuntimeError(f"{name}: the driver ended with {driver.returncode}: {told[-2000:]}")
-    lost = counted(store, before, every)
+    lost = counted(store, before, saved)
     kept.write_text(json.dumps(asdict(lost)))
     return lost
 
 
-def counted(store: Path, reached: int, every: int) -> Lost:
-    """What was lost by a training that had come to step `reached` as its node went."""
+def counted(store: Path, reached: int, saved: int) -> Lost:
+    """What a training lost that had come to `reached`, its last checkpoint being of `saved`."""
     left = re.search(r"checkpoint of step (\d+) is written", (store / "log").read_text())
-    periodic = every * (reached // every)
-    resumed = int(left[1]) if left else periodic
+    resumed = int(left[1]) if left else saved
     reached = max(reached, resumed)
-    return Lost(reached - periodic, reached - resumed, digest(store))
+    return Lost(reached - saved, reached - resumed, digest(store))
 
 
 def _drain(cluster: Nodes) -> None:
@@ -170,6 +170,12 @@ def _reached(store: Path) -> int:
         return int(points[-1]["step"])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _saved(store: Path) -> int:
+    """The step of the newest whole checkpoint."""
+    found = (store / "work" / ".checkpoints").glob("*/manifest.json")
+    return max((int(path.parent.name) for path in found), default=0)
 
 
 def _until(driver: "subprocess.Popen[bytes]", true: Callable[[], bool]) -> None:
