@@ -177,8 +177,8 @@ class MaskedLMTask:
     ) -> Example:
         """Pick a fixed share of the ordinary positions; 80 % masked, 10 % random, 10 % kept."""
         special = self._special
-        fixed = [special.cls, special.sep, -1 if self._tokens.end is None else self._tokens.end]
-        maskable = np.flatnonzero(~np.isin(ids, fixed))
+        end = -1 if self._tokens.end is None else self._tokens.end
+        maskable = np.flatnonzero((ids != special.cls) & (ids != special.sep) & (ids != end))
         count = min(len(maskable), max(1, round(self._config.mask_share * len(maskable))))
         positions = np.sort(random.permutation(maskable)[:count])
         targets = ids[positions]
