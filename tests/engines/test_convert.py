@@ -91,6 +91,7 @@ to_onnx(engine, 20, out / "model.onnx")
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes_and_prints_nothing(files, tiny_classifier, tmp_path):
     command = [sys.executable, "-W", "error::UserWarning", "-c", SCRIPT]
     command += [str(tiny_classifier.local()), str(tmp_path)]

@@ -191,6 +191,7 @@ def test_weights_are_judged_beside_training_and_the_best_published(
     assert all(torch.equal(published[name], weight) for name, weight in handed.items())
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_two_processes_and_one_are_judged_alike_in_a_task_beside_them(
     ray_local: None,
@@ -206,6 +207,7 @@ def test_two_processes_and_one_are_judged_alike_in_a_task_beside_them(
     assert files(alone) == files(two)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_judge_that_fails_ends_the_step_with_its_reason(
     ray_local: None,
