@@ -219,7 +219,7 @@ def ours(options: Try, folder: Path) -> Try:
         clock.mark()
         return found
 
-    task.batches = timed  # type: ignore[method-assign]
+    task.batches = timed  # type: ignore[method-assign]  # to see each batch as it is taken
     before = peak(bf16)
     fitted = fit(model, task, optimise, workspace(folder))
     if options.get("compile"):  # the survey of shapes is no training

@@ -109,7 +109,7 @@ def load(path: str) -> Index:
                 f"{path}: a contamination index of version {facts['version']}, expected {VERSION}; "
                 "delete it and run again"
             )
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     return Index(**arrays, names=tuple(map(tuple, facts["names"])), short=facts["short"])
 
 

@@ -203,8 +203,7 @@ def _slow(page: str) -> str:
     """Trafilatura's text of a page that is not too long for it, or nothing."""
     if len(page) > MAX_SLOW:
         return ""
-    # Imported here: 0.6 s that corpora without web pages need not wait for.
-    import trafilatura  # noqa: PLC0415
+    import trafilatura  # noqa: PLC0415 (0.6 s that corpora without web pages need not wait for)
 
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it reports each empty page
     return trafilatura.extract(page, include_comments=False, fast=True) or ""
