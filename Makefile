@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-ray e2e check lint format imports types bench serve clean
+.PHONY: help install demo test test-ray e2e check lint format imports types serve clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,9 +48,6 @@ imports: install  ## the five rules of docs/architecture.md
 
 types: install  ## mypy --strict
 	$(BIN)/mypy
-
-bench: install  ## every claim of speed, side by side with a peer
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 serve: install  ## serve what the demo made
 	$(BIN)/rayline serve quickstart
