@@ -7,84 +7,26 @@ Source: Lewis et al. 2020, section 2.2, "Text Infilling" and "Sentence Permutati
 in section 5.1 (30 % of tokens, all sentences permuted).
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
 
-from pipelines.tasks import seq2seq
-from pipelines.tasks.chance import generator
 from pipelines.tasks.config import Denoise
-from pipelines.tasks.packed import refuse_packed
-from pipelines.tasks.protocol import Batch, shards
+from pipelines.tasks.seq2seq import Pair
 from pipelines.tasks.special import Special
-from pipelines.tokens.order import Order
-from pipelines.tokens.shards import Tokens
+from pipelines.tokens.shards import Row
 
 
-class Noised(NamedTuple):
-    """What is read and what is to be written, ids of each, `[CLS]` and the end token included."""
+def noised(
+    row: Row, random: np.random.Generator, *, config: Denoise, special: Special, end_id: int
+) -> Pair:
+    """The row with its noise, and as it was; `[CLS]` and the end token around both."""
+    target = row.ids.astype(np.int64)
+    source = shuffled(target, row.sentences, random) if config.permute_sentences else target
+    source = infilled(source, config, special.mask, random)
 
-    source: np.ndarray
-    target: np.ndarray
+    def framed(ids: np.ndarray) -> np.ndarray:
+        return np.concatenate([[special.cls], ids, [end_id]])
 
-
-class DenoiseTask:
-    """Rows of `tokens`, with other noise each epoch.
-
-    Raises:
-        DataError: rows hold several documents.
-    """
-
-    objectives: Mapping[str, float] = {"token_loss": 1.0}
-
-    def __init__(
-        self,
-        tokens: Tokens,
-        config: Denoise,
-        *,
-        special: Special,
-        end_id: int,
-        seed: int,
-        batch_rows: int,
-        parts: int,
-    ) -> None:
-        refuse_packed(tokens, config.kind)
-        self._tokens, self._config, self._special = tokens, config, special
-        self._end_id, self._seed, self._parts = end_id, seed, parts
-        self._order = Order(tokens.lengths, seed, batch_rows)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._tokens.num_rows
-
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        epoch, rows = self._order.batch(step)
-        return [self._batch(part, epoch) for part in shards(rows, self._parts)]
-
-    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Sums of the loss and of right answers over the restored texts."""
-        return seq2seq.sums(model, batch)
-
-    def example(self, row: int, epoch: int) -> Noised:
-        """Row `row` as it is seen in `epoch`."""
-        ids, starts = self._tokens.row(row)
-        random = generator(self._seed, epoch, row)
-        target = ids.astype(np.int64)
-        source = shuffled(target, starts, random) if self._config.permute_sentences else target
-        source = infilled(source, self._config, self._special.mask, random)
-        return Noised(self._framed(source), self._framed(target))
-
-    def _framed(self, ids: np.ndarray) -> np.ndarray:
-        return np.concatenate([[self._special.cls], ids, [self._end_id]])
-
-    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        made = [self.example(row, epoch) for row in rows.tolist()]
-        sources, targets = [one.source for one in made], [one.target for one in made]
-        return seq2seq.batch(sources, targets, rows, self._special.pad)
+    return Pair(framed(source), framed(target))
 
 
 def shuffled(ids: np.ndarray, starts: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -18,10 +19,12 @@ from pipelines.tasks.config import (
     SpanCorruption,
     TaskConfig,
 )
-from pipelines.tasks.denoising import DenoiseTask
+from pipelines.tasks.denoising import noised
 from pipelines.tasks.masked_lm import MaskedLMTask
+from pipelines.tasks.packed import refuse_packed
 from pipelines.tasks.protocol import Task
-from pipelines.tasks.span_corruption import SpanCorruptionTask
+from pipelines.tasks.seq2seq import RewriteTask
+from pipelines.tasks.span_corruption import check_sentinels, corrupted
 from pipelines.tasks.special import Special, end_id, pad_id
 from pipelines.tokenizer.load import open_tokenizer, sentinels
 from pipelines.tokens.shards import Tokens
@@ -91,11 +94,16 @@ def _pretraining(
         case CausalLM():
             return CausalLMTask(tokens, pad_id=pad_id(tokenizer), **order)
         case SpanCorruption():
-            ids = {"end_id": end_id(tokenizer), "pad_id": pad_id(tokenizer)}
+            refuse_packed(tokens, config.kind)
             marks = sentinels(tokenizer)
-            return SpanCorruptionTask(tokens, config, sentinels=marks, **ids, **order)
+            check_sentinels(len(marks), tokens.lengths, config)
+            end = end_id(tokenizer)
+            rewrite = partial(corrupted, config=config, sentinels=marks, end_id=end)
+            return RewriteTask(tokens, rewrite, pad_id=pad_id(tokenizer), **order)
         case Denoise():
+            refuse_packed(tokens, config.kind)
             special, end = Special.of(tokenizer), end_id(tokenizer)
-            return DenoiseTask(tokens, config, special=special, end_id=end, **order)
+            rewrite = partial(noised, config=config, special=special, end_id=end)
+            return RewriteTask(tokens, rewrite, pad_id=special.pad, **order)
         case _:
             assert_never(config)

@@ -1,24 +1,76 @@
 """Source and target rows -> a batch of an encoder-decoder, and its loss.
 
-Shared by every task that writes a text after reading one; what the two are is the task's.
+Shared by every task that writes a text after reading one; what the two are is the task's. Those
+that make both of one row of tokens are `RewriteTask` with a function of their own.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from pipelines.tasks.chance import generator
 from pipelines.tasks.heads import chosen, figures, word_scores
-from pipelines.tasks.protocol import Batch, inputs, pad
+from pipelines.tasks.protocol import Batch, inputs, pad, shards
+from pipelines.tokens.order import Order
+from pipelines.tokens.shards import Row, Tokens
 
 NO_TOKEN = -100  # what `prepare_decoder_input_ids_from_labels` takes for padding
 
 
-def batch(
-    sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], rows: np.ndarray, pad_id: int
-) -> Batch:
-    """Rows to read and to write, special tokens among them, as one part of a step's batch."""
+class Pair(NamedTuple):
+    """What is read and what is to be written, ids of each, special tokens among them."""
+
+    source: np.ndarray
+    target: np.ndarray
+
+
+class RewriteTask:
+    """Rows of `tokens`; `rewrite` makes other pairs of them each epoch."""
+
+    objectives: Mapping[str, float] = {"token_loss": 1.0}
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        rewrite: Callable[[Row, np.random.Generator], Pair],
+        *,
+        pad_id: int,
+        seed: int,
+        batch_rows: int,
+        parts: int,
+    ) -> None:
+        self._tokens, self._rewrite = tokens, rewrite
+        self._pad_id, self._seed, self._parts = pad_id, seed, parts
+        self._order = Order(tokens.lengths, seed, batch_rows)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of one epoch."""
+        return self._tokens.num_rows
+
+    def batches(self, step: int) -> list[Batch]:
+        """Every part of the batch of step `step`."""
+        epoch, rows = self._order.batch(step)
+        return [self._batch(part, epoch) for part in shards(rows, self._parts)]
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Sums of the loss and of right answers over what is written."""
+        return sums(model, batch)
+
+    def example(self, row: int, epoch: int) -> Pair:
+        """Row `row` as it is seen in `epoch`."""
+        return self._rewrite(self._tokens.row(row), generator(self._seed, epoch, row))
+
+    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
+        pairs = [self.example(row, epoch) for row in rows.tolist()]
+        return batch(pairs, rows, self._pad_id)
+
+
+def batch(pairs: Sequence[Pair], rows: np.ndarray, pad_id: int) -> Batch:
+    """The pairs of `rows` as one part of a step's batch."""
+    sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
     labels = pad(targets, NO_TOKEN)
     positions = np.flatnonzero(labels != NO_TOKEN)
     arrays = {"labels": labels, "positions": positions, "targets": labels.ravel()[positions]}

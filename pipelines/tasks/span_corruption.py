@@ -9,95 +9,48 @@ Source: Raffel et al. 2020, section 3.1.4 and figure 2; number and lengths of sp
 with a span. A row of up to 30 tokens has only one, and would lose its last tokens in every epoch.
 """
 
-from collections.abc import Mapping
 from itertools import chain, zip_longest
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from pipelines.core.errors import ConfigError
-from pipelines.tasks import seq2seq
-from pipelines.tasks.chance import generator
 from pipelines.tasks.config import SpanCorruption
-from pipelines.tasks.packed import refuse_packed
-from pipelines.tasks.protocol import Batch, shards
-from pipelines.tokens.order import Order
-from pipelines.tokens.shards import Tokens
+from pipelines.tasks.seq2seq import Pair
+from pipelines.tokens.shards import Row
 
 
-class Corrupted(NamedTuple):
-    """What is read and what is to be written, ids of each."""
-
-    source: np.ndarray
-    target: np.ndarray
-
-
-class SpanCorruptionTask:
-    """Rows of `tokens`, with other spans cut out each epoch.
+def check_sentinels(available: int, lengths: np.ndarray, config: SpanCorruption) -> None:
+    """Rows of `lengths` tokens have no more spans than there are sentinels.
 
     Raises:
-        ConfigError: a row may have more spans than the tokenizer has sentinels.
-        DataError: rows hold several documents.
+        ConfigError: one may have more.
     """
+    most = max(counts(length, config)[1] for length in np.unique(lengths).tolist())
+    if most > available:
+        raise ConfigError(
+            f"span-corruption cuts up to {most} spans out of rows of {lengths.max()} tokens, the "
+            f"tokenizer has {available} sentinels (<extra_id_0> and so on); make it with "
+            f"tokenizer.sentinels={most}, or raise task.mean_span"
+        )
 
-    objectives: Mapping[str, float] = {"token_loss": 1.0}
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        config: SpanCorruption,
-        *,
-        sentinels: np.ndarray,
-        end_id: int,
-        pad_id: int,
-        seed: int,
-        batch_rows: int,
-        parts: int,
-    ) -> None:
-        refuse_packed(tokens, config.kind)
-        lengths = tokens.lengths
-        most = max(counts(length, config)[1] for length in np.unique(lengths).tolist())
-        if most > len(sentinels):
-            raise ConfigError(
-                f"span-corruption cuts up to {most} spans out of rows of {lengths.max()} tokens, "
-                f"the tokenizer has {len(sentinels)} sentinels (<extra_id_0> and so on); make it "
-                f"with tokenizer.sentinels={most}, or raise task.mean_span"
-            )
-        self._tokens, self._config, self._sentinels = tokens, config, sentinels
-        self._end_id, self._pad_id, self._seed, self._parts = end_id, pad_id, seed, parts
-        self._order = Order(lengths, seed, batch_rows)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._tokens.num_rows
-
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        epoch, rows = self._order.batch(step)
-        return [self._batch(part, epoch) for part in shards(rows, self._parts)]
-
-    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Sums of the loss and of right answers over what is written."""
-        return seq2seq.sums(model, batch)
-
-    def example(self, row: int, epoch: int) -> Corrupted:
-        """Row `row` as it is seen in `epoch`."""
-        ids = self._tokens.row(row).ids.astype(np.int64)
-        random = generator(self._seed, epoch, row)
-        pieces = np.split(ids, edges(len(ids), self._config, random))
-        kept, cut = pieces[::2], pieces[1::2]
-        marks = list(self._sentinels[: len(cut), None])
-        end = [np.array([self._end_id])]
-        source = chain.from_iterable(zip_longest(kept, marks, fillvalue=ids[:0]))
-        target = chain.from_iterable(zip(marks, cut, strict=True))
-        return Corrupted(np.concatenate([*source, *end]), np.concatenate([*target, *end]))
-
-    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        made = [self.example(row, epoch) for row in rows.tolist()]
-        sources, targets = [one.source for one in made], [one.target for one in made]
-        return seq2seq.batch(sources, targets, rows, self._pad_id)
+def corrupted(
+    row: Row,
+    random: np.random.Generator,
+    *,
+    config: SpanCorruption,
+    sentinels: np.ndarray,
+    end_id: int,
+) -> Pair:
+    """The row with each span cut out and its sentinel there; and the spans after theirs."""
+    ids = row.ids.astype(np.int64)
+    pieces = np.split(ids, edges(len(ids), config, random))
+    kept, cut = pieces[::2], pieces[1::2]
+    marks = list(sentinels[: len(cut), None])
+    end = [np.array([end_id])]
+    source = chain.from_iterable(zip_longest(kept, marks, fillvalue=ids[:0]))
+    target = chain.from_iterable(zip(marks, cut, strict=True))
+    return Pair(np.concatenate([*source, *end]), np.concatenate([*target, *end]))
 
 
 def edges(length: int, config: SpanCorruption, random: np.random.Generator) -> np.ndarray:

@@ -103,6 +103,14 @@ def test_a_tokens_folder_of_another_vocabulary_is_refused(tokenizer: Path, tmp_p
         open_task(CausalLM(), Rows(folder, tokenizer), ORDER)
 
 
+@pytest.mark.parametrize("tokenizer", ["wordpiece"], indirect=True)
+@pytest.mark.parametrize("config", [SpanCorruption(), Denoise()], ids=lambda one: one.kind)
+def test_packed_rows_are_not_rewritten(config: TaskConfig, tokenizer: Path, tmp_path: Path) -> None:
+    rows = Rows(tokens(tokenizer, "concat", tmp_path / "tokens"), tokenizer)
+    with pytest.raises(DataError, match=f"{config.kind} needs Tokens of packing=document"):
+        open_task(config, rows, ORDER)
+
+
 def without(names: set[str]) -> Any:
     """A tokenizer that lacks some special tokens, as decoders' do."""
 
