@@ -1,11 +1,11 @@
-"""The corpus stage on 64 MB and on 512 MB, with 1 CPU and with 2: memory of a process, and time.
+"""The corpus stage as the input grows, and with 1 CPU and with 2: memory of a process, and time.
 
     python benchmarks/corpus_scale.py [--rounds 3]      writes benchmarks/corpus_scale.md
 
-A round is the smaller input with 1 CPU and then with 2. The larger input is the smaller one
-repeated, every copy with a word of its own in each line, so that copies are near-duplicates: the
-costliest case for deduplication. Resident memory is looked at every 0.2 s in every process of Ray's
-that runs tasks, and in the driver.
+Memory is compared on 64 and on 512 MB, 2 CPUs; time on 256 MB, with 1 CPU and then with 2 in each
+round. Every input is files of the same 64 MB, each with a word of its own in every line, so that
+they are near-duplicates: the costliest case for deduplication. Memory that is a process's own is
+looked at every 0.2 s in every process of Ray's that runs tasks, and in the driver.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from pipelines.corpus.sources import Files
 
 DATA = Path(os.environ.get("RAYLINE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDERS = ("pretrain", "dedup")
-SMALL_MB, COPIES = 64, 8
+FILE_MB = 64
+SMALL, MIDDLE, LARGE = 1, 4, 8  # files
 EVERY_S = 0.2
 
 
@@ -47,7 +48,7 @@ def texts() -> Iterator[str]:
 
 
 def write(folder: Path, copies: int) -> None:
-    """A file of `SMALL_MB` of text for every copy."""
+    """A file of `FILE_MB` of text for every copy."""
     folder.mkdir()
     for copy in range(copies):
         size = 0
@@ -56,7 +57,7 @@ def write(folder: Path, copies: int) -> None:
                 marked = text.replace("\n", f" copy{copy}\n") if copy else text
                 file.write(json.dumps({"text": marked}, ensure_ascii=False) + "\n")
                 size += len(marked.encode())
-                if size > SMALL_MB * 1e6:
+                if size > FILE_MB * 1e6:
                     break
 
 
@@ -111,31 +112,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    rows, ratios, tasks = [], [], {1: 0.0, COPIES: 0.0}
+    rows, seconds, tasks = [], [], []
     with scratch() as temporary:
         root = Path(temporary)
-        for copies in (1, COPIES):
+        for copies in (SMALL, MIDDLE, LARGE):
             write(root / f"input-{copies}", copies)
-        for number, (copies, cpus) in enumerate([*((1, 1), (1, 2)) * rounds, (COPIES, 2)]):
-            seconds, peaks, read = measure(root / f"input-{copies}", cpus, root / f"{number}")
-            if cpus == 1:
-                alone = seconds
-            elif copies == 1:
-                ratios.append(alone / seconds)
-            tasks[copies] = max(tasks[copies], peaks["task"])
+        cases = [*[(MIDDLE, 1), (MIDDLE, 2)] * rounds, (SMALL, 2), (LARGE, 2)]
+        for number, (copies, cpus) in enumerate(cases):
+            spent, peaks, read = measure(root / f"input-{copies}", cpus, root / f"{number}")
+            seconds.append(spent)
+            tasks.append(peaks["task"])
             rows.append(
-                f"| {copies * SMALL_MB} | {cpus} | {read:,} | {seconds:.0f} "
+                f"| {copies * FILE_MB} | {cpus} | {read:,} | {spent:.0f} "
                 f"| {peaks['task']:.0f} | {peaks['driver']:.0f} |"
             )
             print(rows[-1], flush=True)
+    alone, together = seconds[: 2 * rounds : 2], seconds[1 : 2 * rounds : 2]
+    ratios = [one / two for one, two in zip(alone, together, strict=True)]
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     text = f"""# The corpus stage as the input and the machine grow
 
 `python benchmarks/corpus_scale.py --rounds {rounds}`; {platform.machine()}, {os.cpu_count()} CPUs,
 Python {platform.python_version()}. Seconds are of the whole stage, without Ray's start.
 
-**2 CPUs: {spread} times as fast as 1** (median of {rounds} rounds, least and most).
-**Memory of the largest task: {tasks[COPIES] / tasks[1]:.2f} times for {COPIES} times the text.**
+**2 CPUs: {spread} times as fast as 1** on {MIDDLE * FILE_MB} MB (median of {rounds} rounds, least
+and most).
+**Memory of the largest task: {tasks[-1] / tasks[-2]:.2f} times for {LARGE} times the text.**
 
 | MB of text | CPUs | documents | seconds | MB, largest task | MB, driver |
 |---:|---:|---:|---:|---:|---:|
