@@ -47,6 +47,7 @@ Storage = Annotated[str, typer.Option(envvar="RAYLINE_STORAGE", help="root of al
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of the same settings")]
 Address = Annotated[str | None, typer.Option(help="Ray address; none starts a local Ray")]
 Workers = Annotated[int, typer.Option(min=1, help="processes of a training step")]
+WorkerCpus = Annotated[int, typer.Option(min=1, help="CPUs, and threads, of each of them")]
 Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray")]
 FreshCode = Annotated[bool, typer.Option("--fresh-code", help="rerun steps whose code has changed")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
@@ -60,6 +61,7 @@ def run(
     storage: Storage = "runs",
     address: Address = None,
     workers: Workers = 2,
+    worker_cpus: WorkerCpus = 1,
     cpus: Cpus = None,
     fresh_code: FreshCode = False,
     as_json: AsJson = False,
@@ -68,7 +70,7 @@ def run(
     from pipelines.core import recipe
 
     flow = recipe.load(workflow, settings or [], config)
-    placement = _placement(storage, address, workers, cpus)
+    placement = _placement(storage, address, cpus, workers, worker_cpus)
     made = _run(flow, placement, fresh_code)
     _print_result(flow, made, workflow, placement, as_json)
 
@@ -81,6 +83,7 @@ def plan(
     storage: Storage = "runs",
     address: Address = None,  # noqa: ARG001 (accepted so that a run's line can be planned)
     workers: Workers = 2,
+    worker_cpus: WorkerCpus = 1,  # noqa: ARG001 (likewise)
     cpus: Cpus = None,  # noqa: ARG001 (likewise)
     fresh_code: FreshCode = False,
     as_json: AsJson = False,
@@ -122,6 +125,7 @@ def sweep(
     storage: Storage = "runs",
     address: Address = None,
     workers: Workers = 2,
+    worker_cpus: WorkerCpus = 1,
     cpus: Cpus = None,
     as_json: AsJson = False,
 ) -> None:
@@ -142,7 +146,7 @@ def sweep(
             print(f"    {line}", file=sys.stderr)
     if planned:
         return
-    scores = _swept(found, by, _placement(storage, address, workers, cpus))
+    scores = _swept(found, by, _placement(storage, address, cpus, workers, worker_cpus))
     scores = grid.ranked(scores, by, highest)
     kept = grid.keep(scores, by, found[0].flow.name, store)
     if as_json:
@@ -162,6 +166,7 @@ def submit(
     ] = "http://127.0.0.1:8265",
     storage: Storage = "runs",
     workers: Workers = 2,
+    worker_cpus: WorkerCpus = 1,
     wait: Annotated[bool, typer.Option(help="follow the job's log until it ends")] = True,
 ) -> None:
     """Send a workflow to a Ray cluster through Ray Jobs."""
@@ -178,7 +183,7 @@ def submit(
     recipe.load(workflow, settings or [])  # a wrong setting fails here, not on the cluster
     root = Store.at(storage).uri
     command = ["python", "-m", f"workflows.{workflow}", *(settings or [])]
-    command += ["--storage", root, "--workers", str(workers)]
+    command += ["--storage", root, "--workers", str(workers), "--worker-cpus", str(worker_cpus)]
     name = f"{workflow}-{uuid.uuid4().hex[:8]}"
     passed = {key: os.environ[key] for key in _FORWARDED if key in os.environ}
     job = cluster.submit(
@@ -232,7 +237,7 @@ def serve(
 
     config = parse(ServeConfig, dict(map(assignment, settings or [])), "command line")
     artifact = _servable(target, storage)
-    with cluster.session(_placement(storage, address, 1, None)):
+    with cluster.session(_placement(storage, address)):
         from pipelines.serve import stage
 
         url = stage.run(artifact, config)
@@ -266,7 +271,7 @@ def infer(
     flow = Workflow("infer")
     config = InferConfig(model=_servable(model, storage).uri, files=tuple(files), text=text)
     flow.add(name, config)
-    placement = _placement(storage, address, 1, cpus)
+    placement = _placement(storage, address, cpus)
     made = _run(flow, placement, fresh_code=False)
     _print_result(flow, made, "infer", placement, as_json=False)
 
@@ -370,6 +375,7 @@ def _stage_verb(stage: str) -> None:
         storage: Storage = "runs",
         address: Address = None,
         workers: Workers = 2,
+        worker_cpus: WorkerCpus = 1,
         cpus: Cpus = None,
     ) -> None:
         from pipelines.core.config import assignment, origin, parse, put, read_yaml
@@ -382,7 +388,7 @@ def _stage_verb(stage: str) -> None:
         where = origin(config, [key for key, _ in assigned])
         flow = Workflow(name)
         flow.add(name, parse(_stage_config(stage), data, where))
-        placement = _placement(storage, address, workers, cpus)
+        placement = _placement(storage, address, cpus, workers, worker_cpus)
         made = _run(flow, placement, fresh_code=False)
         _print_result(flow, made, stage, placement, as_json=False)
 
@@ -429,10 +435,18 @@ def _usage(error: Any) -> str:
     return f"{error.format_message()} (see rayline --help)"
 
 
-def _placement(storage: str, address: str | None, workers: int, cpus: int | None) -> "Placement":
+def _placement(
+    storage: str,
+    address: str | None,
+    cpus: int | None = None,
+    workers: int = 1,
+    worker_cpus: int = 1,
+) -> "Placement":
     from pipelines.core.config import Placement
 
-    return Placement(storage=storage, address=address, workers=workers, cpus=cpus)
+    return Placement(
+        storage=storage, address=address, cpus=cpus, workers=workers, worker_cpus=worker_cpus
+    )
 
 
 def _run(flow: "Workflow", placement: "Placement", fresh_code: bool) -> "dict[str, Artifact]":

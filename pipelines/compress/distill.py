@@ -82,6 +82,7 @@ def distill(config: CompressConfig, step: Step) -> Outcome:
         {"config": config, "inputs": dict(step.inputs), "out": step.out},
         name=step.name,
         workers=min(step.placement.workers, config.method.optimise.shards),
+        cpus=step.placement.worker_cpus,
         out=step.out,
         report=step.report,
     )

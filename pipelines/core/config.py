@@ -50,6 +50,9 @@ class Placement(Config):
     storage: str = Field(default="runs", description="root of all artifacts: a path or s3:// URI")
     address: str | None = Field(default=None, description="Ray address; None starts a local Ray")
     workers: int = Field(default=2, ge=1, description="training processes of a train step")
+    worker_cpus: int = Field(
+        default=1, ge=1, description="CPUs of each, and threads; with several, sums round otherwise"
+    )
     cpus: int | None = Field(
         default=None, ge=1, description="CPUs of the local Ray; None takes those of this machine"
     )

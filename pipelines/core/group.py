@@ -110,7 +110,7 @@ def distributed(
     if workers > (have := wanted.places()):
         raise ConfigError(
             f"{name}: {workers} workers of {cpus} CPUs each do not fit the cluster, which has "
-            f"room for {have}; give --workers {max(have, 1)} or add nodes"
+            f"room for {have}; give --workers {max(have, 1)}, fewer --worker-cpus or add nodes"
         )
     call = {"function": function, "settings": settings, "cpus": cpus}
     with _followed(out, report):

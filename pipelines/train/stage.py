@@ -59,6 +59,7 @@ def make(config: TrainConfig, step: Step) -> Outcome:
             settings,
             name=step.name,
             workers=min(step.placement.workers, config.optimise.shards),
+            cpus=step.placement.worker_cpus,
             out=step.out,
             report=step.report,
         )

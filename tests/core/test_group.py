@@ -124,10 +124,9 @@ def test_a_torn_snapshot_of_rays_own_does_not_matter(ray_local: None, out: Works
         name = f".ray/sum-{out.epoch}-{number}/checkpoint_manager_snapshot.json"
         out.write(name, b'{"torn')
     out = Workspace.take(out.store)
-    answer = group.distributed(
-        rank_sum, {"out": out}, name="sum", workers=1, out=out, report=lambda point: None
-    )
-    assert answer["sum"] == 1.0
+    asked = {"name": "sum", "workers": 1, "cpus": 2, "out": out}
+    answer = group.distributed(rank_sum, {"out": out}, report=lambda point: None, **asked)
+    assert answer == {"sum": 1.0, "threads": 2}  # as many as it holds CPUs
 
 
 @pytest.mark.parametrize(
@@ -158,6 +157,10 @@ def test_a_users_error_is_passed_on_and_not_retried(
     assert (tmp_path / "log").read_text() == "tried\n"
 
 
-def test_more_workers_than_cpus_is_refused_at_once(ray_local: None, out: Workspace) -> None:
-    with pytest.raises(ConfigError, match="--workers 2"):
-        group.distributed(rank_sum, {}, name="wide", workers=9, out=out, report=lambda point: None)
+@pytest.mark.parametrize(("workers", "cpus", "room"), [(9, 1, 2), (2, 2, 1), (1, 3, 1)])
+def test_more_than_the_cluster_has_is_refused_at_once(
+    ray_local: None, out: Workspace, workers: int, cpus: int, room: int
+) -> None:
+    asked = {"name": "wide", "workers": workers, "cpus": cpus}
+    with pytest.raises(ConfigError, match=f"--workers {room}, fewer --worker-cpus"):
+        group.distributed(rank_sum, {}, out=out, report=lambda point: None, **asked)
