@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-ray e2e check lint format imports types serve clean
+.PHONY: help install demo test test-ray faults e2e check lint format imports types serve clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,10 +25,15 @@ demo: install  ## the whole line on this environment's own documentation, about 
 	$(BIN)/rayline serve quickstart --check "Return the eigenvalues and right eigenvectors of a square array."
 
 test: install  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	# What starts no Ray on every core, then what does, which needs them all.
+	$(BIN)/python -m pytest -m "not slow and not ray" -n auto
+	$(BIN)/python -m pytest -m "ray and not slow"
 
 test-ray: install  ## the tests that start a local Ray
 	$(BIN)/python -m pytest -m "ray and not slow"
+
+faults: install  ## three corpora and three trainings killed at random
+	$(BIN)/python -m pytest -m slow tests/corpus/test_faults.py tests/train/test_faults.py
 
 e2e: install  ## the slow tests: every stage killed and resumed, every command of the README
 	$(BIN)/python -m pytest -m slow

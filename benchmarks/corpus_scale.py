@@ -2,13 +2,15 @@
 
     python benchmarks/corpus_scale.py [--rounds 3]      writes benchmarks/corpus_scale.md
 
-Memory is compared on 64 and on 512 MB, 2 CPUs; time on 256 MB, with 1 CPU and then with 2 in each
-round. Every input is files of the same 64 MB, each with a word of its own in every line, so that
-they are near-duplicates: the costliest case for deduplication. Memory that is a process's own is
-looked at every 0.2 s in every process of Ray's that runs tasks, and in the driver.
+Time is of 512 MB, with 1 CPU and then with 2 in each round; memory of 64 and 512 MB, in runs of
+their own. Every input is files of the same 64 MB, each with a word of its own in every line, so
+that they are near-duplicates: the costliest case for deduplication. Memory that is a process's own
+is looked at every 0.2 s in every process of Ray's that runs tasks, and in the driver, which takes a
+fifth of a core.
 """
 
 import argparse
+import contextlib
 import gzip
 import json
 import os
@@ -18,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ from pipelines.corpus.sources import Files
 DATA = Path(os.environ.get("RAYLINE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDERS = ("pretrain", "dedup")
 FILE_MB = 64
-SMALL, MIDDLE, LARGE = 1, 4, 8  # files
+SMALL, LARGE = 1, 8  # files
 EVERY_S = 0.2
 
 
@@ -61,7 +62,7 @@ def write(folder: Path, copies: int) -> None:
                     break
 
 
-@contextmanager
+@contextlib.contextmanager
 def watched(peaks: dict[str, float]) -> Iterator[None]:
     """Keep the highest resident MB of a task process and of this one while the block runs."""
     done = threading.Event()
@@ -87,8 +88,10 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
         thread.join()
 
 
-def measure(folder: Path, cpus: int, root: Path) -> tuple[float, dict[str, float], int]:
-    """Seconds, peaks and documents of one run."""
+def measure(
+    folder: Path, cpus: int, root: Path, peaks: dict[str, float] | None = None
+) -> tuple[float, int]:
+    """Seconds and documents of one run; watches memory if `peaks` is given."""
     flow = Workflow("scale")
     flow.add(
         "docs",
@@ -99,12 +102,12 @@ def measure(folder: Path, cpus: int, root: Path) -> tuple[float, dict[str, float
         ),
     )
     placement = Placement(storage=str(root), cpus=cpus)
-    peaks: dict[str, float] = {}
-    with cluster.session(placement), watched(peaks):
+    watching = contextlib.nullcontext() if peaks is None else watched(peaks)
+    with cluster.session(placement), watching:
         clock = time.perf_counter()
         made = run(flow, placement, [], session=cluster.session)
         seconds = time.perf_counter() - clock
-    return seconds, peaks, made["docs"].manifest.counts["read"]
+    return seconds, made["docs"].manifest.counts["read"]
 
 
 def main() -> None:
@@ -112,39 +115,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    rows, seconds, tasks = [], [], []
     with scratch() as temporary:
         root = Path(temporary)
-        for copies in (SMALL, MIDDLE, LARGE):
+        for copies in (SMALL, LARGE):
             write(root / f"input-{copies}", copies)
-        cases = [*[(MIDDLE, 1), (MIDDLE, 2)] * rounds, (SMALL, 2), (LARGE, 2)]
-        for number, (copies, cpus) in enumerate(cases):
-            spent, peaks, read = measure(root / f"input-{copies}", cpus, root / f"{number}")
-            seconds.append(spent)
-            tasks.append(peaks["task"])
-            rows.append(
-                f"| {copies * FILE_MB} | {cpus} | {read:,} | {spent:.0f} "
-                f"| {peaks['task']:.0f} | {peaks['driver']:.0f} |"
-            )
-            print(rows[-1], flush=True)
-    alone, together = seconds[: 2 * rounds : 2], seconds[1 : 2 * rounds : 2]
-    ratios = [one / two for one, two in zip(alone, together, strict=True)]
+        ratios, times = timed(root, rounds)
+        peaks, memory = held(root)
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     text = f"""# The corpus stage as the input and the machine grow
 
 `python benchmarks/corpus_scale.py --rounds {rounds}`; {platform.machine()}, {os.cpu_count()} CPUs,
-Python {platform.python_version()}. Seconds are of the whole stage, without Ray's start.
+Python {platform.python_version()}.
 
-**2 CPUs: {spread} times as fast as 1** on {MIDDLE * FILE_MB} MB (median of {rounds} rounds, least
-and most).
-**Memory of the largest task: {tasks[-1] / tasks[-2]:.2f} times for {LARGE} times the text.**
+**2 CPUs: {spread} times as fast as 1** on {LARGE * FILE_MB} MB (median of {rounds} rounds, least
+and most). Seconds are of the whole stage, without Ray's start.
 
-| MB of text | CPUs | documents | seconds | MB, largest task | MB, driver |
-|---:|---:|---:|---:|---:|---:|
+| MB of text | CPUs | documents | seconds |
+|---:|---:|---:|---:|
+{chr(10).join(times)}
+
+**Memory of the largest task: {peaks[1] / peaks[0]:.2f} times for {LARGE} times the text.**
+
+| MB of text | MB, largest task | MB, driver |
+|---:|---:|---:|
+{chr(10).join(memory)}
 """
-    text += "\n".join([*rows, ""])
     Path(__file__).with_suffix(".md").write_text(text)
     sys.stdout.write(text)
+
+
+def timed(root: Path, rounds: int) -> tuple[list[float], list[str]]:
+    """How many times faster 2 CPUs are, each round, and the rows of the table."""
+    ratios, rows = [], []
+    for number in range(rounds):
+        seconds = []
+        for cpus in (1, 2):
+            spent, read = measure(root / f"input-{LARGE}", cpus, root / f"{number}-{cpus}")
+            seconds.append(spent)
+            rows.append(f"| {LARGE * FILE_MB} | {cpus} | {read:,} | {spent:.0f} |")
+            print(rows[-1], flush=True)
+        ratios.append(seconds[0] / seconds[1])
+    return ratios, rows
+
+
+def held(root: Path) -> tuple[list[float], list[str]]:
+    """The largest task's MB with little and much text, and the rows of the table."""
+    tasks, rows = [], []
+    for copies in (SMALL, LARGE):
+        peaks: dict[str, float] = {}
+        measure(root / f"input-{copies}", 2, root / f"memory-{copies}", peaks)
+        tasks.append(peaks["task"])
+        rows.append(f"| {copies * FILE_MB} | {peaks['task']:.0f} | {peaks['driver']:.0f} |")
+        print(rows[-1], flush=True)
+    return tasks, rows
 
 
 if __name__ == "__main__":

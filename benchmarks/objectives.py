@@ -33,9 +33,9 @@ from pipelines.evaluate.language import judge_language, token_bytes
 from pipelines.evaluate.minimal_pairs import Pair, judge_pairs, read_pairs
 from pipelines.model.build import Vocabulary, build, start
 from pipelines.model.config import ModelConfig
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import CausalLM, Denoise, MaskedLM, SpanCorruption, TaskConfig
-from pipelines.tasks.open import Batching, Rows, open_task
-from pipelines.tasks.protocol import Task
+from pipelines.tasks.open import Rows, open_task
 from pipelines.tokenizer.config import TokenizerConfig
 from pipelines.tokenizer.encode import end_of_text, open_backend
 from pipelines.tokenizer.fast import open_encoder
@@ -179,13 +179,14 @@ def learnt(
     }
 
 
-def opened(run: Run, texts: list[str], tokenizer: Path, scratch: Path) -> Task:
-    """The task on the rows of some texts, which are encoded once for each packing."""
+def opened(run: Run, texts: list[str], tokenizer: Path, scratch: Path) -> Batches:
+    """The task's batches on the rows of some texts, which are encoded once for each packing."""
     folder = scratch / f"{tokenizer.name}-{run.packing}-{len(texts)}"
     if not folder.exists():
         folder.mkdir()
         write(run.packing, texts, tokenizer, folder)
-    return open_task(run.task, Rows(folder, tokenizer), Batching(0, BATCH_ROWS, 1))[0]
+    task, _ = open_task(run.task, Rows(folder, tokenizer), 0)
+    return Batches(task, seed=0, batch_rows=BATCH_ROWS, parts=1)
 
 
 def write(packing: Packing, texts: list[str], tokenizer: Path, folder: Path) -> None:
@@ -212,27 +213,27 @@ def begun(model: Any, tokenizer: Path) -> Any:
 
 
 def judged(
-    run: Run, task: Task, tokenizer: Path, pairs: list[Pair], begin: int | None, model: Any
+    run: Run, held: Batches, tokenizer: Path, pairs: list[Pair], begin: int | None, model: Any
 ) -> dict[str, Any]:
     """Held-out figures of a model, and BLiMP's where it is asked."""
     encoder = open_tokenizer(tokenizer)
     causal = isinstance(run.task, CausalLM)
-    batches = min(HELD_OUT_ROWS, task.num_rows) // BATCH_ROWS
+    steps = min(HELD_OUT_ROWS, held.num_rows) // BATCH_ROWS
     sizes = token_bytes(encoder) if causal else None
-    found = judge_language(model, task, sizes, batches=batches, resamples=RESAMPLES, seed=0)
+    found = judge_language(model, held, sizes, steps=steps, resamples=RESAMPLES, seed=0)
     if run.curve:
         asked = pairs[:: ENCODER_SHARE if run.task.family == "encoder" else 1]
         found["blimp"] = judge_pairs(model, encoder, asked, begin)
     return found
 
 
-def frequencies(learning: Task, judged_on: Task, size: int) -> float:
+def frequencies(learning: Batches, judged_on: Batches, size: int) -> float:
     """Held-out loss, in nats a target, of the frequency that each had in training, plus one."""
     counts = np.ones(size)
 
-    def targets(task: Task, batches: int) -> Iterator[np.ndarray]:
-        for step in range(batches):
-            yield from (part.tensors["targets"].numpy() for part in task.batches(step))
+    def targets(batches: Batches, steps: int) -> Iterator[np.ndarray]:
+        for step in range(steps):
+            yield from (part.tensors["targets"].numpy() for part in batches.whole(step))
 
     for found in targets(learning, COUNTED):
         np.add.at(counts, found, 1)

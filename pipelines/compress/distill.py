@@ -25,7 +25,7 @@ from pipelines.model.build import Labels, Vocabulary, build
 from pipelines.model.checkpoint import Loaded, load_model, read_facts, supply
 from pipelines.tasks.classify import ClassifyTask, encode, number, scores, select
 from pipelines.tasks.protocol import Batch, inputs
-from pipelines.train.loop import fit
+from pipelines.train.loop import batches_of, fit
 from pipelines.train.publish import publish
 from pipelines.train.team import Team
 
@@ -39,11 +39,7 @@ class DistillTask:
     def __init__(self, texts: ClassifyTask, teacher_NL: np.ndarray, method: Distill) -> None:
         self._texts, self._method = texts, method
         self._teacher_NL = torch.from_numpy(teacher_NL)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._texts.num_rows
+        self.lengths = texts.lengths
 
     @property
     def objectives(self) -> Mapping[str, float]:
@@ -51,9 +47,9 @@ class DistillTask:
         soft = self._method.soft_share
         return {"soft_loss": soft * self._method.temperature**2, "label_loss": 1 - soft}
 
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        return [_with_teacher(batch, self._teacher_NL) for batch in self._texts.batches(step)]
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:
+        """These rows, alike in every epoch."""
+        return _with_teacher(self._texts.batch(rows, epoch), self._teacher_NL)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Sums of both losses, of right answers, and of answers that are the teacher's."""
@@ -105,25 +101,18 @@ def learn(settings: Json) -> Json:
     rows = encode(teacher.tokenizer, table["text"].to_pylist(), max_length)
     labels = number(table["label"].to_pylist(), names, sources["data"].uri)
     pad_id, optimise = teacher.tokenizer.pad_token_id, method.optimise
-    texts = ClassifyTask(
-        rows,
-        labels,
-        pad_id=pad_id,
-        seed=optimise.seed,
-        batch_rows=optimise.batch_rows,
-        parts=optimise.shards,
-    )
+    texts = ClassifyTask(rows, labels, pad_id=pad_id)
     task = DistillTask(texts, teacher_logits(teacher, rows, out), method)
     vocabulary = Vocabulary(len(teacher.tokenizer), pad_id)
     student = build(
         method.student, vocabulary, Labels(names, method.student.dropout), optimise.seed
     )
     supply(student, teacher.model.state_dict())
-    fitted = fit(student, task, optimise, out)
+    fitted = fit(student, batches_of(task, optimise), optimise, out)
     if Team().rank:
         return {}
     facts = publish(out, fitted, student, folder, teacher.task, max_length)
-    facts["counts"]["rows"] = task.num_rows
+    facts["counts"]["rows"] = len(rows)
     return facts
 
 

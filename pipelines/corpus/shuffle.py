@@ -8,6 +8,7 @@ follow from its arguments alone, the last one last, so Ray may call it twice.
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from pipelines.core.artifact import Workspace
 
 Records = NDArray[np.void]
 Documents = NDArray[np.int64]
-Spread = Callable[[Callable[..., object], Sequence[object]], Iterator[object]]
+Spread = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
 
 SHARE = 4_000_000  # records of a run or a range: 112 MB, some 400 MB while they are sorted
 KEYED = np.dtype([("key", "u8"), ("low", "u8"), ("document", "i8"), ("place", "i8")])

@@ -33,6 +33,7 @@ from pipelines.corpus.readers import slices
 from pipelines.corpus.records import Document, Slice
 from pipelines.corpus.refine import Learnt, copies, refined, split
 from pipelines.corpus.report import counts, samples, summary
+from pipelines.corpus.shuffle import Spread
 from pipelines.corpus.sources import Files, RawFile, expand
 from pipelines.corpus.tally import tally
 
@@ -44,7 +45,11 @@ ROWS = 0xFFFFFFFF  # of a document's number: its row in the part
 FOLDERS = {"candidate": "data", "rejected": "rejected", "quarantined": "quarantine"}
 NAMES_HELD = 64  # parts whose ids a task holds, some 0.5 MB each
 SEARCHED = ("jsonl", "parquet", "csv", "warc")  # formats that are read through to be cut
+# Items of a second or less that a task takes: parts written, and parts of keys looked through.
+TOGETHER = 16
 ALARM_LEAST = 100  # documents of a source, below which its share says little
+
+briefly = partial(spread, together=TOGETHER)
 
 
 def make(config: CorpusConfig, step: Step) -> Outcome:
@@ -59,11 +64,11 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     parts = _parts(raws, config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
     _learn(config, step.out)
-    _pass(partial(_first_pass, config, parts, step.out), count, step, 0)
+    _pass(spread, partial(_first_pass, config, parts, step.out), count, step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
     weights = {raw.name: raw.weight for raw in raws if raw.weight != 1}
-    dropped = _pass(partial(_second_pass, config, weights, step.out), count, step, count)
+    dropped = _pass(briefly, partial(_second_pass, config, weights, step.out), count, step, count)
     tallies = [json.loads(step.out.read(_tallied(part))) for part in range(count)]
     report = summary(tallies)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
@@ -73,10 +78,12 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     return Outcome(counts=found, measured={"documents_per_s": rate})
 
 
-def _pass(function: Callable[[int], tuple[int, int]], count: int, step: Step, done: int) -> int:
+def _pass(
+    among: Spread, function: Callable[[int], tuple[int, int]], count: int, step: Step, done: int
+) -> int:
     """Run `function` for every part, report how many documents it saw, add up its other figure."""
     documents = total = 0
-    for number, (seen, figure) in enumerate(spread(function, range(count)), done + 1):
+    for number, (seen, figure) in enumerate(among(function, range(count)), done + 1):
         documents, total = documents + seen, total + figure
         step.report({"step": number, "steps": 2 * count, "documents": documents})
     return total
@@ -187,10 +194,10 @@ def _find_duplicates(config: CorpusConfig, out: Workspace, count: int) -> None:
         keys, near = partial(_keys, out), config.near_duplicates
         sizes = [_size(out, schema.KEYED, part) for part in range(count)]
         if config.exact_duplicates:
-            duplicates.find_exact(spread, out, keys, sizes)
+            duplicates.find_exact(briefly, out, keys, sizes)
         if near:
             how = duplicates.Near(near.ngram, near.threshold, near.bands)
-            duplicates.find_near(spread, out, keys, partial(_texts, out), sizes, how)
+            duplicates.find_near(briefly, out, keys, partial(_texts, out), sizes, how)
         totals = [_size(out, schema.NAMED, part) for part in range(count)]
         for part, merges in enumerate(duplicates.decide(out, totals)):
             rows = [vars(merge) | {"index": merge.removed & ROWS} for merge in merges]
@@ -230,7 +237,7 @@ def _alarm(config: CorpusConfig, out: Workspace, count: int) -> None:
         return
     candidates: Counter[str] = Counter()
     merged: Counter[str] = Counter()
-    for passed, gone in spread(partial(_near_by_source, out), range(count)):
+    for passed, gone in briefly(partial(_near_by_source, out), range(count)):
         candidates.update(passed)
         merged.update(gone)
     for source, number in sorted(merged.items()):
@@ -255,9 +262,9 @@ def _near_by_source(out: Workspace, part: int) -> tuple[Counter[str], Counter[st
 def _find_passages(config: CorpusConfig, out: Workspace, count: int) -> None:
     """Find the passages that an earlier document has, if asked for."""
     if how := config.passages:
-        units = list(spread(partial(_count_passages, out, how), range(count)))
+        units = list(briefly(partial(_count_passages, out, how), range(count)))
         units = [number for _, number in sorted(units)]
-        passages.find(spread, out, partial(_staying, out), units, how)
+        passages.find(briefly, out, partial(_staying, out), units, how)
 
 
 def _count_passages(out: Workspace, how: Passages, part: int) -> tuple[int, int]:

@@ -19,10 +19,10 @@ from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.model.checkpoint import load_model
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import CausalLM, TaskConfig
 from pipelines.tasks.metrics import LEVEL
-from pipelines.tasks.open import Batching, Rows, open_task
-from pipelines.tasks.protocol import Task
+from pipelines.tasks.open import Rows, open_task
 
 BATCH_ROWS = 16
 TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
@@ -44,13 +44,14 @@ def judge_folders(config: EvaluateConfig, model: Path, tokens: Path) -> Json:
             f"{model} was made by task {learnt.kind}, which is judged on a Corpus; expected a "
             "language model for Tokens"
         )
-    task, _ = open_task(learnt, Rows(tokens, model), Batching(0, BATCH_ROWS, 1))
-    rows = min(task.num_rows, config.max_rows or task.num_rows)
+    task, _ = open_task(learnt, Rows(tokens, model), seed=0)
+    batches = Batches(task, seed=0, batch_rows=BATCH_ROWS, parts=1)
+    rows = min(batches.num_rows, config.max_rows or batches.num_rows)
     return judge_language(
         loaded.model,
-        task,
+        batches,
         token_bytes(loaded.tokenizer) if isinstance(learnt, CausalLM) else None,
-        batches=-(-rows // BATCH_ROWS),
+        steps=-(-rows // BATCH_ROWS),
         resamples=config.resamples,
         seed=config.seed,
     )
@@ -59,21 +60,21 @@ def judge_folders(config: EvaluateConfig, model: Path, tokens: Path) -> Json:
 @torch.no_grad()
 def judge_language(
     model: Any,
-    task: Task,
+    batches: Batches,
     bytes_V: NDArray[np.int64] | None,
     *,
-    batches: int,
+    steps: int,
     resamples: int,
     seed: int,
 ) -> Json:
-    """Every figure of `task` over its first `batches` batches, as JSON.
+    """Every figure of a task over its first `steps` batches, as JSON.
 
     Args:
         model: a transformers model that the task can ask; put into evaluation mode.
-        task: of epoch 0's rows.
+        batches: of epoch 0's rows.
         bytes_V: bytes that each entry stands for, where every token of a text is predicted, so that
             bits per byte mean something; None leaves them out.
-        batches: steps of `task`.
+        steps: how many of them.
         resamples: bootstrap resamples of the batches for the interval of the loss.
         seed: of the resampling.
 
@@ -83,11 +84,12 @@ def judge_language(
         pseudo-perplexity) and, of a decoder, `bits_per_byte`; and the task's own figures.
     """
     model.eval()
+    task = batches.task
     words = next(iter(task.objectives))  # the loss of words comes first, a pair's after it
     sums: dict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
     losses, predicted, rows, size = [], [], 0, 0
-    for part in (part for step in range(batches) for part in task.batches(step) if part.rows):
+    for part in (part for step in range(steps) for part in batches.whole(step) if part.rows):
         found = {name: float(one) for name, one in task.sums(model, part).items()}
         for name, one in found.items():
             sums[name] += one

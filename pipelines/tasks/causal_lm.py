@@ -13,8 +13,7 @@ import torch
 from pipelines.core.errors import DataError
 from pipelines.tasks.heads import chosen, figures, word_scores
 from pipelines.tasks.packed import PADDING, pack
-from pipelines.tasks.protocol import Batch, shards
-from pipelines.tokens.order import Order
+from pipelines.tasks.protocol import Batch
 from pipelines.tokens.shards import Tokens
 
 
@@ -27,37 +26,17 @@ class CausalLMTask:
 
     objectives: Mapping[str, float] = {"token_loss": 1.0}
 
-    def __init__(
-        self, tokens: Tokens, *, pad_id: int, seed: int, batch_rows: int, parts: int
-    ) -> None:
+    def __init__(self, tokens: Tokens, *, pad_id: int) -> None:
         if tokens.packing == "document":
             raise DataError(
                 "causal-lm needs Tokens of packing=concat or best-fit, whose documents have an end "
                 f"token; these are {tokens.packing}: make them anew"
             )
-        self._tokens, self._pad_id, self._parts = tokens, pad_id, parts
-        self._order = Order(tokens.lengths, seed, batch_rows)
+        self._tokens, self._pad_id = tokens, pad_id
+        self.lengths = tokens.lengths
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._tokens.num_rows
-
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        _, rows = self._order.batch(step)
-        return [self._batch(part) for part in shards(rows, self._parts)]
-
-    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Sums of the loss and of right answers over all predicted tokens."""
-        given = batch.tensors
-        hidden_BTD = model.base_model(
-            input_ids=given["input_ids"], position_ids=given["position_ids"], use_cache=False
-        ).last_hidden_state
-        scores_KV = word_scores(model, chosen(hidden_BTD, given["positions"]))
-        return figures("token", scores_KV, given["targets"])
-
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:  # noqa: ARG002 (the same in each)
+        """These rows, alike in every epoch."""
         found = pack(self._tokens, rows.tolist(), self._pad_id)
         real = found.documents != PADDING
         predicted = np.flatnonzero(real & (found.positions > 0))
@@ -75,3 +54,12 @@ class CausalLMTask:
             tokens=int(real.sum()),
             predicted=count,
         )
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Sums of the loss and of right answers over all predicted tokens."""
+        given = batch.tensors
+        hidden_BTD = model.base_model(
+            input_ids=given["input_ids"], position_ids=given["position_ids"], use_cache=False
+        ).last_hidden_state
+        scores_KV = word_scores(model, chosen(hidden_BTD, given["positions"]))
+        return figures("token", scores_KV, given["targets"])

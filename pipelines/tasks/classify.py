@@ -17,9 +17,8 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import DataError
-from pipelines.tasks.protocol import Batch, inputs, shards
+from pipelines.tasks.protocol import Batch, inputs
 from pipelines.tokenizer.load import encode_texts
-from pipelines.tokens.order import Order
 
 COLUMNS = ["id", "text", "label"]
 NO_LABEL = -100  # cross_entropy's ignore_index
@@ -102,28 +101,21 @@ class ClassifyTask:
 
     objectives: Mapping[str, float] = {"label_loss": 1.0}
 
-    def __init__(
-        self,
-        rows: Sequence[np.ndarray],
-        labels: np.ndarray,
-        *,
-        pad_id: int,
-        seed: int,
-        batch_rows: int,
-        parts: int,
-    ) -> None:
-        self._rows, self._labels, self._pad_id, self._parts = rows, labels, pad_id, parts
-        self._order = Order(np.array([len(row) for row in rows]), seed, batch_rows)
+    def __init__(self, rows: Sequence[np.ndarray], labels: np.ndarray, *, pad_id: int) -> None:
+        self._rows, self._labels, self._pad_id = rows, labels, pad_id
+        self.lengths = np.array([len(row) for row in rows])
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return len(self._rows)
-
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        _, rows = self._order.batch(step)
-        return [self._batch(part) for part in shards(rows, self._parts)]
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:  # noqa: ARG002 (the same in each)
+        """These rows, alike in every epoch."""
+        chosen = [self._rows[row] for row in rows]
+        labels = torch.from_numpy(self._labels[rows])
+        count = int((labels != NO_LABEL).sum())
+        return Batch(
+            inputs(chosen, self._pad_id) | {"labels": labels},
+            {"label_loss": count, "label_accuracy": count},
+            tuple(int(row) for row in rows),
+            tokens=sum(len(row) for row in chosen),
+        )
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Sums of the cross-entropy and of right answers."""
@@ -135,17 +127,6 @@ class ClassifyTask:
         right = scores_BL.detach().argmax(-1) == labels
         loss = functional.cross_entropy(scores_BL, labels, reduction="sum", ignore_index=NO_LABEL)
         return {"label_loss": loss, "label_accuracy": right.sum().float()}
-
-    def _batch(self, rows: np.ndarray) -> Batch:
-        chosen = [self._rows[row] for row in rows]
-        labels = torch.from_numpy(self._labels[rows])
-        count = int((labels != NO_LABEL).sum())
-        return Batch(
-            inputs(chosen, self._pad_id) | {"labels": labels},
-            {"label_loss": count, "label_accuracy": count},
-            tuple(int(row) for row in rows),
-            tokens=sum(len(row) for row in chosen),
-        )
 
 
 def scores(model: Any, batch: Batch) -> torch.Tensor:

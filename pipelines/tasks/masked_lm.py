@@ -19,9 +19,8 @@ from pipelines.tasks.chance import generator
 from pipelines.tasks.config import MaskedLM
 from pipelines.tasks.heads import chosen, figures, pair_scores, word_scores
 from pipelines.tasks.packed import pack, within
-from pipelines.tasks.protocol import Batch, inputs, pad, shards
+from pipelines.tasks.protocol import Batch, inputs, pad
 from pipelines.tasks.special import Special
-from pipelines.tokens.order import Order
 from pipelines.tokens.shards import Tokens
 
 # Devlin et al. 2019, section 3.1 and appendix A.1.
@@ -53,19 +52,9 @@ class MaskedLMTask:
         DataError: a pair is asked for of packed rows, or a next sentence of one document.
     """
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        special: Special,
-        config: MaskedLM,
-        *,
-        seed: int,
-        batch_rows: int,
-        parts: int,
-    ) -> None:
-        self._tokens, self._special, self._config = tokens, special, config
-        self._seed, self._parts = seed, parts
-        self._order = Order(tokens.lengths, seed, batch_rows)
+    def __init__(self, tokens: Tokens, special: Special, config: MaskedLM, *, seed: int) -> None:
+        self._tokens, self._special, self._config, self._seed = tokens, special, config, seed
+        self.lengths = tokens.lengths
         self._packed = tokens.packing != "document"
         self._pair_name = FIGURES.get(config.pair)
         if self._packed and self._pair_name:
@@ -81,19 +70,41 @@ class MaskedLMTask:
             )
 
     @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._tokens.num_rows
-
-    @property
     def objectives(self) -> Mapping[str, float]:
         """Both losses weigh the same, as in the paper."""
         return {"masked_loss": 1.0} | ({f"{self._pair_name}_loss": 1.0} if self._pair_name else {})
 
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        epoch, rows = self._order.batch(step)
-        return [self._batch(part, epoch) for part in shards(rows, self._parts)]
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:
+        """These rows as they are seen in `epoch`."""
+        examples = [self.example(row, epoch) for row in rows.tolist()]
+        tensors = inputs([example.ids for example in examples], self._special.pad)
+        width = tensors["input_ids"].shape[1]
+        arrays = {
+            "positions": np.array(
+                [place * width + at for place, ex in enumerate(examples) for at in ex.positions]
+            ),
+            "targets": np.array([target for ex in examples for target in ex.targets]),
+        }
+        masked = len(arrays["targets"])
+        counts = {"masked_loss": masked, "masked_accuracy": masked}
+        if self._pair_name:
+            arrays["token_type_ids"] = pad([example.segments for example in examples], 0)
+            arrays["labels"] = np.array([example.label for example in examples])
+            counts |= {f"{self._pair_name}_{what}": len(rows) for what in ("loss", "accuracy")}
+        if self._packed:
+            found = pack(self._tokens, rows.tolist(), self._special.pad)
+            arrays |= {"position_ids": found.positions, "documents": found.documents}
+            tensors.pop("attention_mask", None)  # `documents` tells padding apart too
+        tensors |= {
+            name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()
+        }
+        return Batch(
+            tensors,
+            counts,
+            tuple(rows.tolist()),
+            tokens=sum(len(example.ids) for example in examples),
+            predicted=masked,
+        )
 
     def example(self, row: int, epoch: int) -> Example:
         """Row `row` as it is seen in `epoch`: paired with a second text, and masked."""
@@ -169,7 +180,7 @@ class MaskedLMTask:
         assert self._documents is not None
         own = self._documents[row]
         start, end = np.searchsorted(self._documents, [own, own + 1]).tolist()
-        found = int(random.integers(self.num_rows - (end - start)))
+        found = int(random.integers(len(self.lengths) - (end - start)))
         return found if found < start else found + end - start
 
     def _mask(
@@ -188,37 +199,6 @@ class MaskedLMTask:
             chance < MASKED, special.mask, np.where(chance < MASKED + RANDOM, drawn, targets)
         )
         return Example(ids, segments, positions, targets, label)
-
-    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        examples = [self.example(row, epoch) for row in rows.tolist()]
-        tensors = inputs([example.ids for example in examples], self._special.pad)
-        width = tensors["input_ids"].shape[1]
-        arrays = {
-            "positions": np.array(
-                [place * width + at for place, ex in enumerate(examples) for at in ex.positions]
-            ),
-            "targets": np.array([target for ex in examples for target in ex.targets]),
-        }
-        masked = len(arrays["targets"])
-        counts = {"masked_loss": masked, "masked_accuracy": masked}
-        if self._pair_name:
-            arrays["token_type_ids"] = pad([example.segments for example in examples], 0)
-            arrays["labels"] = np.array([example.label for example in examples])
-            counts |= {f"{self._pair_name}_{what}": len(rows) for what in ("loss", "accuracy")}
-        if self._packed:
-            found = pack(self._tokens, rows.tolist(), self._special.pad)
-            arrays |= {"position_ids": found.positions, "documents": found.documents}
-            tensors.pop("attention_mask", None)  # `documents` tells padding apart too
-        tensors |= {
-            name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()
-        }
-        return Batch(
-            tensors,
-            counts,
-            tuple(rows.tolist()),
-            tokens=sum(len(example.ids) for example in examples),
-            predicted=masked,
-        )
 
 
 def _cut(length: int, starts: np.ndarray, random: np.random.Generator) -> int:

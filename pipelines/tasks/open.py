@@ -1,7 +1,7 @@
 """A task's settings and what it learns from, opened: the one place where kinds are told apart."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -44,17 +44,8 @@ class Rows:
     max_rows: int | None = None
 
 
-@dataclass(frozen=True)
-class Batching:
-    """How rows become batches: the seed of their order, rows a step, and parts a batch."""
-
-    seed: int
-    batch_rows: int
-    parts: int
-
-
-def open_task(config: TaskConfig, rows: Rows, batching: Batching) -> tuple[Task, int]:
-    """The task, and the most tokens a row of it has.
+def open_task(config: TaskConfig, rows: Rows, seed: int) -> tuple[Task, int]:
+    """The task, and the most tokens a row of it has; `seed` is of what it draws.
 
     Raises:
         ConfigError: the tokenizer lacks what the task builds rows with.
@@ -62,48 +53,45 @@ def open_task(config: TaskConfig, rows: Rows, batching: Batching) -> tuple[Task,
     """
     tokenizer = open_tokenizer(rows.tokenizer)
     if isinstance(config, Classify):
-        return _classify(config, rows, batching, tokenizer), config.max_length
+        return _classify(config, rows, tokenizer), config.max_length
     tokens = Tokens(rows.data)
     if tokens.vocab_size != len(tokenizer):
         raise DataError(
             f"{rows.data}: Tokens of a vocabulary of {tokens.vocab_size} entries, the tokenizer at "
             f"{rows.tokenizer} has {len(tokenizer)}; give the one they were made with"
         )
-    return _pretraining(config, tokens, tokenizer, batching), tokens.length
+    return _pretraining(config, tokens, tokenizer, seed), tokens.length
 
 
-def _classify(
-    config: Classify, rows: Rows, batching: Batching, tokenizer: PreTrainedTokenizerFast
-) -> Task:
+def _classify(config: Classify, rows: Rows, tokenizer: PreTrainedTokenizerFast) -> Task:
     table = select(rows.data, rows.split, rows.max_rows)
     encoded = encode(tokenizer, table["text"].to_pylist(), config.max_length)
     labels = number(table["label"].to_pylist(), rows.labels, str(rows.data))
-    return ClassifyTask(encoded, labels, pad_id=tokenizer.pad_token_id, **asdict(batching))
+    return ClassifyTask(encoded, labels, pad_id=tokenizer.pad_token_id)
 
 
 def _pretraining(
     config: MaskedLM | CausalLM | SpanCorruption | Denoise,
     tokens: Tokens,
     tokenizer: PreTrainedTokenizerFast,
-    batching: Batching,
+    seed: int,
 ) -> Task:
-    order = asdict(batching)
     match config:
         case MaskedLM():
-            return MaskedLMTask(tokens, Special.of(tokenizer), config, **order)
+            return MaskedLMTask(tokens, Special.of(tokenizer), config, seed=seed)
         case CausalLM():
-            return CausalLMTask(tokens, pad_id=pad_id(tokenizer), **order)
+            return CausalLMTask(tokens, pad_id=pad_id(tokenizer))
         case SpanCorruption():
             refuse_packed(tokens, config.kind)
             marks = sentinels(tokenizer)
             check_sentinels(len(marks), tokens.lengths, config)
             end = end_id(tokenizer)
             rewrite = partial(corrupted, config=config, sentinels=marks, end_id=end)
-            return RewriteTask(tokens, rewrite, pad_id=pad_id(tokenizer), **order)
+            return RewriteTask(tokens, rewrite, pad_id=pad_id(tokenizer), seed=seed)
         case Denoise():
             refuse_packed(tokens, config.kind)
             special, end = Special.of(tokenizer), end_id(tokenizer)
             rewrite = partial(noised, config=config, special=special, end_id=end)
-            return RewriteTask(tokens, rewrite, pad_id=special.pad, **order)
+            return RewriteTask(tokens, rewrite, pad_id=special.pad, seed=seed)
         case _:
             assert_never(config)

@@ -1,11 +1,11 @@
-"""What the one training loop asks of every job: batches by number in, sums of losses out.
+"""What the one training loop asks of every job: rows by number in, sums of losses out.
 
-A step's batch is cut into parts ("shards"). Each part's figures are *sums* with *counts*, so that a
-mean over the whole batch is exact however the parts are shared out among processes:
+A step's batch is cut into parts. Each part's figures are *sums* with *counts*, so that a mean over
+the whole batch is exact however the parts are shared out among processes:
 `loss = sum over objectives of weight * sum(part sums) / sum(part counts)`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +32,9 @@ class Batch:
     predicted: int = 0
 
 
+Sums = Callable[[Any, Batch], dict[str, torch.Tensor]]  # what `Task.sums` is
+
+
 class Task(Protocol):
     """One job that the loop can learn."""
 
@@ -40,22 +43,14 @@ class Task(Protocol):
         """The figures that make the loss, with their weights; the others are only reported."""
 
     @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
+    def lengths(self) -> np.ndarray:
+        """Tokens of every row, by which rows of like length share a batch: (rows,)."""
 
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of global step `step`: a pure function of seed and step.
-
-        A part may have no rows when the last batch of an epoch is short.
-        """
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:
+        """These rows as they are seen in `epoch`: a pure function. There may be none of them."""
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """The scalar fp32 sum of each figure over the rows of `batch`."""
-
-
-def shards(rows: np.ndarray, parts: int) -> list[np.ndarray]:
-    """`rows` dealt out in turn, so that parts of rows sorted by length have like lengths."""
-    return [rows[part::parts] for part in range(parts)]
 
 
 def pad(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:

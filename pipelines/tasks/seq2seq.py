@@ -12,8 +12,7 @@ import torch
 
 from pipelines.tasks.chance import generator
 from pipelines.tasks.heads import chosen, figures, word_scores
-from pipelines.tasks.protocol import Batch, inputs, pad, shards
-from pipelines.tokens.order import Order
+from pipelines.tasks.protocol import Batch, inputs, pad
 from pipelines.tokens.shards import Row, Tokens
 
 NO_TOKEN = -100  # what `prepare_decoder_input_ids_from_labels` takes for padding
@@ -38,22 +37,14 @@ class RewriteTask:
         *,
         pad_id: int,
         seed: int,
-        batch_rows: int,
-        parts: int,
     ) -> None:
         self._tokens, self._rewrite = tokens, rewrite
-        self._pad_id, self._seed, self._parts = pad_id, seed, parts
-        self._order = Order(tokens.lengths, seed, batch_rows)
+        self._pad_id, self._seed = pad_id, seed
+        self.lengths = tokens.lengths
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of one epoch."""
-        return self._tokens.num_rows
-
-    def batches(self, step: int) -> list[Batch]:
-        """Every part of the batch of step `step`."""
-        epoch, rows = self._order.batch(step)
-        return [self._batch(part, epoch) for part in shards(rows, self._parts)]
+    def batch(self, rows: np.ndarray, epoch: int) -> Batch:
+        """These rows as they are seen in `epoch`."""
+        return batch([self.example(row, epoch) for row in rows.tolist()], rows, self._pad_id)
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Sums of the loss and of right answers over what is written."""
@@ -62,10 +53,6 @@ class RewriteTask:
     def example(self, row: int, epoch: int) -> Pair:
         """Row `row` as it is seen in `epoch`."""
         return self._rewrite(self._tokens.row(row), generator(self._seed, epoch, row))
-
-    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        pairs = [self.example(row, epoch) for row in rows.tolist()]
-        return batch(pairs, rows, self._pad_id)
 
 
 def batch(pairs: Sequence[Pair], rows: np.ndarray, pad_id: int) -> Batch:

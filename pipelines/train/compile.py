@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.batches import Batches
+from pipelines.tasks.protocol import Batch, Sums
 
 log = logging.getLogger(__name__)
-
-Sums = Callable[[Any, Batch], dict[str, torch.Tensor]]
 
 SURVEYED = 64  # steps whose batches are looked at for the largest of each kind
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # the variable that Inductor reads
@@ -46,16 +45,16 @@ def cache() -> Path:
     return Path(root) / "rayline" / "inductor" / name
 
 
-def examples(task: Task, steps: int) -> tuple[list[Batch], bool]:
+def examples(batches: Batches, steps: int) -> tuple[list[Batch], bool]:
     """The largest part of each kind among the first batches, and whether shapes vary.
 
     A kind is a set of tensors: batches with and without padding differ by their mask. Both follow
-    from the task and the number of steps alone.
+    from the batches and the number of steps alone.
     """
     largest: dict[tuple[str, ...], Batch] = {}
     shapes: dict[tuple[str, ...], set[tuple[torch.Size, ...]]] = {}
     for step in range(min(steps, SURVEYED)):
-        for batch in filter(lambda part: part.rows, task.batches(step)):
+        for batch in filter(lambda part: part.rows, batches.whole(step)):
             kind = tuple(sorted(batch.tensors))
             shapes.setdefault(kind, set()).add(tuple(batch.tensors[name].shape for name in kind))
             if kind not in largest or _size(batch) > _size(largest[kind]):

@@ -1,4 +1,4 @@
-"""A model, a task and settings in; the same task out, computed by the code that was chosen.
+"""A model, batches and settings in; their task's sums out, computed by the code that was chosen.
 
 The attention code and compilation change rounding, so a run keeps what it began with: process 0
 decides, the others follow, and the decision lies in the step's workspace, where a run that goes on
@@ -8,7 +8,7 @@ after a kill finds it. Only `auto` measures; all else follows from the settings.
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ import torch
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ConfigError
-from pipelines.tasks.protocol import Batch, Task
-from pipelines.train.compile import Sums, compiled, compiler, examples
+from pipelines.tasks.batches import Batches
+from pipelines.tasks.protocol import Batch, Sums, Task
+from pipelines.train.compile import compiled, compiler, examples
 from pipelines.train.config import Optimise
 from pipelines.train.team import Team
 
@@ -40,38 +41,17 @@ class Kernels:
     compiled: bool
 
 
-class _Compiled:
-    """A task whose sums run as compiled code."""
-
-    def __init__(self, task: Task, sums: Sums) -> None:
-        self._task, self._sums = task, sums
-
-    @property
-    def objectives(self) -> Mapping[str, float]:
-        return self._task.objectives
-
-    @property
-    def num_rows(self) -> int:
-        return self._task.num_rows
-
-    def batches(self, step: int) -> list[Batch]:
-        return self._task.batches(step)
-
-    def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        return self._sums(model, batch)
-
-
 def prepare(
-    model: Any, task: Task, optimise: Optimise, out: Workspace, team: Team, dtype: torch.dtype
-) -> tuple[Task, dict[str, float]]:
-    """The task to learn in place of `task`, and the figures that say how it is computed.
+    model: Any, batches: Batches, optimise: Optimise, out: Workspace, team: Team, dtype: torch.dtype
+) -> tuple[Sums, dict[str, float]]:
+    """The `sums` to learn by, and the figures that say how they are computed.
 
     Call it once the weights are on their device and before any gradient is kept; it leaves weights,
     gradients and the random generators as they were.
 
     Args:
         model: a transformers model; its attention is set.
-        task: what is learnt.
+        batches: what is learnt.
         optimise: `attention`, `compile` and the number of steps.
         out: keeps the decision, for a run that goes on.
         team: the processes that learn together; all of them call this.
@@ -80,24 +60,24 @@ def prepare(
     Raises:
         ConfigError: `compile=on`, or a run begun compiled, and this machine cannot compile.
     """
-    run = partial(_run, model, task, dtype)
+    run = partial(_run, model, batches.task, dtype)
     kept = _kept(out) if team.rank == 0 else None
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        attention = kept.attention if kept else _attention(model, task, optimise, team, run)
+        attention = kept.attention if kept else _attention(model, batches, optimise, team, run)
         attention = ATTENTION[_from_first(team, ATTENTION.index(attention))]
         set_attention(model, attention)
-        wanted = kept.compiled if kept else _wanted(task, optimise, team, run)
-        sums: Sums = task.sums
+        wanted = kept.compiled if kept else _wanted(batches, optimise, team, run)
+        sums: Sums = batches.task.sums
         fast = bool(_from_first(team, int(wanted)))
         if fast:
             must = optimise.compile == "on" or bool(_from_first(team, int(kept is not None)))
-            sums, fast = _compiled(task, optimise, team, run, must)
+            sums, fast = _compiled(batches, optimise, team, run, must)
     if team.rank == 0 and kept is None and "auto" in (optimise.attention, optimise.compile):
         out.write(FILE, json.dumps(asdict(Kernels(attention, fast))).encode())
     used = model.config._attn_implementation
     log.info("attention: %s; compiled: %s", used, fast)
-    return _Compiled(task, sums) if fast else task, {
+    return sums, {
         "attention_sdpa": float(used == "sdpa"),
         "compiled": float(fast),
         "processes": float(team.size),
@@ -117,7 +97,7 @@ def _kept(out: Workspace) -> Kernels | None:
 
 
 def _attention(
-    model: Any, task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]
+    model: Any, batches: Batches, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]
 ) -> str:
     """The name asked for, or on process 0 the faster one on the first batch."""
     if optimise.attention != "auto":
@@ -127,35 +107,38 @@ def _attention(
     seconds = {}
     for name in ATTENTION:
         set_attention(model, name)
-        seconds[name] = _seconds(run, task.sums, _first(task))
+        seconds[name] = _seconds(run, batches.task.sums, batches.part(0, 0))
     told = ", ".join(f"{name} {taken * 1000:.1f} ms" for name, taken in seconds.items())
     log.info("attention on the first batch: %s", told)
     return min(seconds, key=lambda name: seconds[name])
 
 
-def _wanted(task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]) -> bool:
+def _wanted(
+    batches: Batches, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None]
+) -> bool:
     """Whether to try to compile, as process 0 finds."""
     if optimise.compile != "auto" or team.rank:
         return optimise.compile == "on"
     if compiler() is None:
         log.info("not compiled: there is no C++ compiler (set CXX, or install g++)")
         return False
-    step = _seconds(run, task.sums, _first(task)) * optimise.shards / team.size
+    step = _seconds(run, batches.task.sums, batches.part(0, 0)) * optimise.shards / team.size
     return step * optimise.steps >= PAYS_S
 
 
 def _compiled(
-    task: Task, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None], must: bool
+    batches: Batches, optimise: Optimise, team: Team, run: Callable[[Sums, Batch], None], must: bool
 ) -> tuple[Sums, bool]:
     """The compiled sums, or the task's own if a process cannot compile or nothing is gained."""
-    met, varied = examples(task, optimise.steps)
-    sums: Sums = task.sums
+    met, varied = examples(batches, optimise.steps)
+    eager: Sums = batches.task.sums
+    sums = eager
     problem = ""
     try:
         if (found := compiler()) is None:
             raise FileNotFoundError("no C++ compiler found; set CXX, or install g++")
         log.info("compiling with %s", found)
-        sums = compiled(task.sums, met, varied, run)
+        sums = compiled(eager, met, varied, run)
     except Exception as error:  # noqa: BLE001 (the compiler may raise anything)
         problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     failed = torch.tensor([int(bool(problem))], device=team.device)
@@ -167,17 +150,17 @@ def _compiled(
                 "optimise.compile=off"
             )
         log.warning("not compiled, goes on eagerly: %s", problem or "another process failed")
-        return task.sums, False
-    if not must and not _from_first(team, int(team.rank == 0 and _gains(run, task, sums, met[0]))):
+        return eager, False
+    if not must and not _from_first(team, int(team.rank == 0 and _gains(run, eager, sums, met[0]))):
         log.info("compiled code is no faster here, so it is not used")
-        return task.sums, False
+        return eager, False
     return sums, True
 
 
-def _gains(run: Callable[[Sums, Batch], None], task: Task, sums: Sums, batch: Batch) -> bool:
-    eager, fast = _seconds(run, task.sums, batch), _seconds(run, sums, batch)
-    log.info("eager %.1f ms, compiled %.1f ms a batch", eager * 1000, fast * 1000)
-    return fast < eager
+def _gains(run: Callable[[Sums, Batch], None], eager: Sums, fast: Sums, batch: Batch) -> bool:
+    plain, compiled_ = _seconds(run, eager, batch), _seconds(run, fast, batch)
+    log.info("eager %.1f ms, compiled %.1f ms a batch", plain * 1000, compiled_ * 1000)
+    return compiled_ < plain
 
 
 def _run(model: Any, task: Task, dtype: torch.dtype, sums: Sums, batch: Batch) -> None:
@@ -203,10 +186,6 @@ def _seconds(run: Callable[[Sums, Batch], None], sums: Sums, batch: Batch) -> fl
         run(sums, batch)
         best = min(best, time.perf_counter() - started)
     return best
-
-
-def _first(task: Task) -> Batch:
-    return task.batches(0)[0]
 
 
 def _from_first(team: Team, number: int) -> int:

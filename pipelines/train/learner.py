@@ -1,7 +1,7 @@
 """A batch's number in; the gradients of that batch and its figures out: one process's side of it.
 
-A batch is cut in `optimise.shards` parts whatever the number of processes; each learns from its own
-parts, and gradients and figures are added up once a step.
+A batch is cut in `optimise.shards` parts whatever the number of processes. Each makes its own parts
+and learns from them; counts are added up before, gradients and figures after.
 """
 
 import hashlib
@@ -9,14 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from pipelines.core.errors import DataError
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.protocol import Batch, Sums, Task
+from pipelines.train.ahead import Ahead, Turn
 from pipelines.train.config import Optimise
 from pipelines.train.optimizers import Optimizer
 from pipelines.train.team import Parallel, Team
-from pipelines.train.throughput import Meter
+from pipelines.train.throughput import Meter, Work
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,19 @@ class Learner:
     def __init__(
         self,
         task: Task,
+        sums: Sums,
+        ahead: Ahead,
         optimise: Optimise,
         dtype: torch.dtype,
         team: Team,
         parallel: Parallel,
         meter: Meter,
     ) -> None:
-        self._task, self._optimise, self._dtype = task, optimise, dtype
+        self._task, self._sums, self._ahead = task, sums, ahead
+        self._optimise, self._dtype = optimise, dtype
         self.team, self.parallel, self.meter = team, parallel, meter
+        nothing = task.batch(np.empty(0, np.int64), 0)
+        self._names = sorted(nothing.counts)
 
     def take(self, number: int, step: int, flags: Sequence[bool]) -> Taken:
         """Make the gradients of batch `number` for step `step` (both from 0).
@@ -57,13 +64,14 @@ class Learner:
             DataError: the loss or a gradient is not finite; names the step and the rows.
         """
         with self.meter.waiting():
-            batches = self._task.batches(number)
-        figures, found = self._added_up(number, batches, flags)
+            share = self._ahead.take(number, more=step + 1 < self._optimise.steps)
+        counts, work = self._totals(share.turns)
+        figures, found = self._added_up(number, share.turns, counts, flags)
         norm = self.parallel.clip(self._optimise.clip)
         if not (math.isfinite(figures["loss"]) and math.isfinite(norm)):
-            raise DataError(_diverged(step, figures["loss"], norm, batches))
-        self.meter.count(batches)
-        return Taken(figures, norm, sum(batch.tokens for batch in batches), found)
+            raise DataError(_diverged(step, figures["loss"], norm, share.rows))
+        self.meter.count(work)
+        return Taken(figures, norm, round(work.tokens), found)
 
     def move(self, optimizer: Optimizer, rate: float) -> None:
         """Change the weights by the gradients, at learning rate `rate`."""
@@ -71,19 +79,31 @@ class Learner:
             group["lr"] = rate
         optimizer.step()
 
+    def _totals(self, turns: Sequence[Turn]) -> tuple[dict[str, int], Work]:
+        """Over how many items each figure is summed, and the work, of all processes."""
+        own = [turn.batch for turn in turns if turn.weight]
+        counts = [sum(batch.counts[name] for batch in own) for name in self._names]
+        work = self.meter.work(own)
+        # Whole numbers up to 2^53 are exact in fp64, in any order.
+        numbers = [*counts, work.tokens, work.places, work.flops]
+        totals = torch.tensor(numbers, dtype=torch.float64, device=self.team.device)
+        self.team.add(totals)
+        *found, tokens, places, flops = totals.tolist()
+        return (
+            {name: max(1, round(count)) for name, count in zip(self._names, found, strict=True)},
+            Work(tokens, places, flops),
+        )
+
     def _added_up(
-        self, number: int, batches: Sequence[Batch], flags: Sequence[bool]
+        self, number: int, turns: Sequence[Turn], counts: dict[str, int], flags: Sequence[bool]
     ) -> tuple[dict[str, float], tuple[bool, ...]]:
         """The loss and figures of the whole batch, whose gradients the parameters then have."""
-        counts = {
-            name: max(1, sum(batch.counts[name] for batch in batches)) for name in batches[0].counts
-        }
         self.parallel.clear()
         sums = torch.zeros(len(counts), device=self.team.device)
-        for part, weight in self.parallel.turns(batches):
-            self._seed(_dropout_seed(self._optimise.seed, number, part))
-            found = self._backward(batches[part], counts, weight)
-            sums += weight * torch.stack([found[name].detach() for name in counts])
+        for turn in turns:
+            self._seed(_dropout_seed(self._optimise.seed, number, turn.part))
+            found = self._backward(turn.batch, counts, turn.weight)
+            sums += turn.weight * torch.stack([found[name].detach() for name in counts])
         self.parallel.add_up()
         sums = torch.cat([sums, torch.tensor(flags, device=self.team.device).float()])
         self.team.add(sums)
@@ -110,7 +130,7 @@ class Learner:
         tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
         mixed = self._dtype is torch.bfloat16
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            found = self.parallel.sums(self._task, replace(batch, tensors=tensors))
+            found = self.parallel.sums(self._sums, replace(batch, tensors=tensors))
         shares = self._task.objectives.items()
         loss = torch.stack(
             [found[name] * (weight * share / counts[name]) for name, share in shares]
@@ -125,8 +145,7 @@ def _dropout_seed(seed: int, number: int, part: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _diverged(step: int, loss: float, norm: float, batches: Sequence[Batch]) -> str:
-    rows = [row for batch in batches for row in batch.rows]
+def _diverged(step: int, loss: float, norm: float, rows: Sequence[int]) -> str:
     return (
         f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers; the weights "
         f"were not changed by it; its rows are {rows}: lower optimise.learning_rate or "

@@ -1,4 +1,4 @@
-"""A model, a task and settings in; the learnt weights and their history out. No Ray.
+"""A model, batches and settings in; the learnt weights and their history out. No Ray.
 
 `fit` is one process's view: all of them call it, with equal arguments. A batch is cut in
 `optimise.shards` parts whatever the number of processes. Two terms add up to the same bits in
@@ -21,8 +21,10 @@ from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json
 from pipelines.core.errors import ArtifactError, DataError
 from pipelines.core.group import LeaveError
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.protocol import Task
 from pipelines.train import validate
+from pipelines.train.ahead import Ahead
 from pipelines.train.config import Optimise, Spikes
 from pipelines.train.kernels import prepare
 from pipelines.train.learner import Learner
@@ -59,15 +61,24 @@ class Fitted:
     roll_backs: int = 0
 
 
+def batches_of(task: Task, optimise: Optimise) -> Batches:
+    """A task's batches as the settings say."""
+    return Batches(task, seed=optimise.seed, batch_rows=optimise.batch_rows, parts=optimise.shards)
+
+
 def fit(
-    model: Any, task: Task, optimise: Optimise, out: Workspace, judging: Judging | None = None
+    model: Any,
+    batches: Batches,
+    optimise: Optimise,
+    out: Workspace,
+    judging: Judging | None = None,
 ) -> Fitted:
-    """Learn `task` from the newest verified checkpoint in `out`, or from the start.
+    """Learn a task's `batches` from the newest verified checkpoint in `out`, or from the start.
 
     Args:
         model: a transformers model with the weights to start from; learnt in place. In process 0
             it has the chosen weights in the end: the last step's, or the best judged ones.
-        task: what is learnt.
+        batches: what is learnt, a batch a step.
         optimise: how.
         out: where checkpoints are read and written.
         judging: how the weights are judged on other rows while they are learnt, if they are.
@@ -83,12 +94,13 @@ def fit(
     model.to(team.device).train()
     dtype = precision(optimise.precision, team.device)
     log.info("matrices are multiplied in %d bits on %s", torch.finfo(dtype).bits, team.device)
-    task, prepared = prepare(model, task, optimise, out, team, dtype)
+    sums, prepared = prepare(model, batches, optimise, out, team, dtype)
     meter = Meter(model, _peak(team, dtype))
     parallel = _parallel(model, optimise, team)
     optimizer = open_optimizer(model, optimise)
-    learner = Learner(task, optimise, dtype, team, parallel, meter)
-    with Notice(out, team.rank) as notice, Writer() as writer:
+    ahead = Ahead(batches, parallel.turns)
+    learner = Learner(batches.task, sums, ahead, optimise, dtype, team, parallel, meter)
+    with Notice(out, team.rank) as notice, Writer() as writer, ahead:
         run = _Run(optimise, learner, optimizer, out, notice, writer, judging)
         run.to_the_end()
     meter.raise_peak(_peak(team, dtype))

@@ -1,11 +1,15 @@
 """Points of a running step to the file that whoever follows the run reads."""
 
 import json
+import logging
 import time
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json
+from pipelines.core.errors import StorageError
 from pipelines.core.group import PROGRESS
+
+log = logging.getLogger(__name__)
 
 POINTS = 100  # progress points a run
 WRITE_S = 1.0  # seconds between rewrites of the progress file
@@ -30,6 +34,9 @@ class Progress:
             self.close()
 
     def close(self) -> None:
-        """Write what was noted."""
-        self._out.write(PROGRESS, json.dumps(self._points).encode())
+        """Write what was noted; that it cannot be written now is no reason to stop."""
+        try:
+            self._out.write(PROGRESS, json.dumps(self._points).encode())
+        except StorageError as error:
+            log.warning("progress is not shown: %s", error)
         self._written = time.monotonic()

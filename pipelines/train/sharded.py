@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipelines.core.artifact import Workspace
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.protocol import Batch, Sums
 from pipelines.train import sharded_state, state
 from pipelines.train.optimizers import Optimizer
 from pipelines.train.team import NONE, Gradients, Team
@@ -46,8 +46,8 @@ class _Whole(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
-        return task.sums(self.model, batch)
+    def forward(self, sums: Sums, batch: Batch) -> dict[str, torch.Tensor]:
+        return sums(self.model, batch)
 
 
 class Sharded:
@@ -72,19 +72,19 @@ class Sharded:
             layer.set_gradient_divide_factor(1.0)  # a sum, as its counts are of the whole batch
             layer.set_force_sum_reduction_for_comms(True)
 
-    def turns(self, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
+    def turns(self, sizes: Sequence[int]) -> Iterator[tuple[int, float]]:
         """Parts r, r + W, ... of process r of W, and in place of one without rows another's."""
-        full = [part for part, batch in enumerate(batches) if batch.rows]
-        for first in range(0, len(batches), self._team.size):
+        full = [part for part, rows in enumerate(sizes) if rows]
+        for first in range(0, len(sizes), self._team.size):
             theirs = range(first, first + self._team.size)
             if not set(theirs) & set(full):
                 continue
             part = theirs[self._team.rank]
             yield (part, 1.0) if part in full else (full[0], 0.0)
 
-    def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
-        """`task.sums` of the model; every process must call it as often."""
-        found: dict[str, torch.Tensor] = self._whole(task, batch)
+    def sums(self, sums: Sums, batch: Batch) -> dict[str, torch.Tensor]:
+        """A task's `sums` of the model; every process must call it as often."""
+        found: dict[str, torch.Tensor] = self._whole(sums, batch)
         if not torch.is_grad_enabled() and isinstance(self._whole, FSDPModule):
             self._whole.reshard()  # as no backward pass will
         return found
@@ -133,7 +133,8 @@ class Sharded:
     def write(self, out: Workspace, checkpoint: state.Checkpoint) -> None:
         """Commit a checkpoint: each process writes its share, and process 0 what proves all."""
         folder = state.folder_of(checkpoint.batch)
-        files = sharded_state.save(checkpoint.tensors, out, folder, self._process_group)
+        with state.whole_or_none(out, checkpoint):
+            files = sharded_state.save(checkpoint.tensors, out, folder, self._process_group)
         if not self._team.rank:
             state.write(out, replace(checkpoint, tensors={}), files)
 

@@ -19,15 +19,16 @@ from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
 from pipelines.model import warm
 from pipelines.model.build import Labels, Vocabulary, build, start
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.classify import labelled, select
 from pipelines.tasks.config import Classify
-from pipelines.tasks.open import Batching, Rows, open_task
+from pipelines.tasks.open import Rows, open_task
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.shards import Tokens
 from pipelines.train import validate
 from pipelines.train.check import VALIDATION, beginning, check
 from pipelines.train.config import TrainConfig
-from pipelines.train.loop import fit
+from pipelines.train.loop import batches_of, fit
 from pipelines.train.publish import publish
 from pipelines.train.team import Team
 
@@ -79,16 +80,16 @@ def learn(settings: Json) -> Json:
             table.copy_(torch.from_numpy(warm.read(out)))
     optimise, judging = config.optimise, None
     rows = Rows(inputs["data"].local(), source, settings["labels"], config.split, config.max_rows)
-    order = Batching(optimise.seed, optimise.batch_rows, optimise.shards)
-    task, max_length = open_task(config.task, rows, order)
+    task, max_length = open_task(config.task, rows, optimise.seed)
+    batches = batches_of(task, optimise)
     if config.validation:
         score = partial(validate.score_of, out)
         judging = validate.Judging(config.validation.every, config.validation.patience, score)
-    fitted = fit(model, task, optimise, out, judging)
+    fitted = fit(model, batches, optimise, out, judging)
     if Team().rank:
         return {}
     facts = publish(out, fitted, model, source, config.task.model_dump(mode="json"), max_length)
-    facts["counts"]["rows"] = task.num_rows
+    facts["counts"]["rows"] = batches.num_rows
     return facts
 
 
@@ -129,11 +130,12 @@ def judge(settings: Json) -> None:
     model = _model(config, source, settings["labels"])
     rows = Rows(inputs[VALIDATION].local(), source, settings["labels"], held.split)
     size = config.optimise.batch_rows
-    task, _ = open_task(config.task, rows, Batching(JUDGE_SEED, size, 1))
+    task, _ = open_task(config.task, rows, JUDGE_SEED)
+    batches = Batches(task, seed=JUDGE_SEED, batch_rows=size, parts=1)
 
     def judged(weights: dict[str, torch.Tensor]) -> validate.Score:
         validate.put(model, weights)
-        return validate.judge(model, task, held.rows, size)
+        return validate.judge(model, batches, held.rows)
 
     validate.keep_judging(settings["out"], judged)
 

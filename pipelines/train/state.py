@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Self
@@ -159,18 +159,29 @@ def write(out: Workspace, checkpoint: Checkpoint, written: Mapping[str, str] | N
     folder = folder_of(checkpoint.batch)
     if written is None:
         out.delete(folder)  # a torn one of an earlier try, if any
-    try:
+    with whole_or_none(out, checkpoint):
         for name, data in files.items():
             out.write(f"{folder}/{name}", data)
         out.write(f"{folder}/{MANIFEST}", json.dumps(manifest).encode())
+    _prune(out)
+
+
+@contextlib.contextmanager
+def whole_or_none(out: Workspace, checkpoint: Checkpoint) -> Iterator[None]:
+    """Remove what the block has written of a checkpoint if the disk is full, and say what is kept.
+
+    Raises:
+        StorageError: it is.
+    """
+    try:
+        yield
     except StorageError as error:
         with contextlib.suppress(ArtifactError):
-            out.delete(folder)
+            out.delete(folder_of(checkpoint.batch))
         raise StorageError(
             f"checkpoint of step {checkpoint.step}: {error}; the one before it is kept: make room, "
             "and the same command goes on from there"
         ) from error
-    _prune(out)
 
 
 def _facts(checkpoint: Checkpoint) -> Json:

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from pipelines.core.artifact import Workspace
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.protocol import Batch, Sums
 from pipelines.train import state
 from pipelines.train.optimizers import Optimizer
 
@@ -50,15 +50,15 @@ class Parallel(Protocol):
     parameters after this object was.
     """
 
-    def turns(self, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
-        """The parts of a step's batch that this process learns from, each with its weight.
+    def turns(self, sizes: Sequence[int]) -> Iterator[tuple[int, float]]:
+        """Of parts of so many rows, those that this process learns from, each with its weight.
 
         A weight of 0 is of a part that is another's: it keeps processes that wait for one another
         in step, and must change neither sums nor gradients.
         """
 
-    def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
-        """`task.sums` of the model."""
+    def sums(self, sums: Sums, batch: Batch) -> dict[str, torch.Tensor]:
+        """A task's `sums` of the model."""
 
     def clear(self) -> None:
         """Forget the gradients of the step before."""
@@ -106,15 +106,15 @@ class Replicated:
         self._model, self._team = model, team
         self._gradients = Gradients(model)
 
-    def turns(self, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
+    def turns(self, sizes: Sequence[int]) -> Iterator[tuple[int, float]]:
         """Parts r, r + W, ... of process r of W, less those without rows."""
-        for part in range(self._team.rank, len(batches), self._team.size):
-            if batches[part].rows:
+        for part in range(self._team.rank, len(sizes), self._team.size):
+            if sizes[part]:
                 yield part, 1.0
 
-    def sums(self, task: Task, batch: Batch) -> dict[str, torch.Tensor]:
-        """`task.sums` of the model."""
-        return task.sums(self._model, batch)
+    def sums(self, sums: Sums, batch: Batch) -> dict[str, torch.Tensor]:
+        """A task's `sums` of the model."""
+        return sums(self._model, batch)
 
     def clear(self) -> None:
         """Forget the gradients of the step before."""

@@ -107,6 +107,15 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.25) 
     return 2.0 * SIDE**3 / best
 
 
+@dataclass(frozen=True)
+class Work:
+    """What batches hold: `tokens` without padding, `places` with it, and their FLOPs."""
+
+    tokens: float
+    places: float
+    flops: float
+
+
 class Meter:
     """Tokens/s, MFU and waiting of a run, over all its processes.
 
@@ -117,7 +126,7 @@ class Meter:
     def __init__(self, model: Any, peak: float) -> None:
         """Start the clock; `peak` is the FLOP/s of all processes together."""
         self._costs, self._peak = costs(model), peak
-        self._tokens, self._places, self._flops = 0, 0, 0.0
+        self._tokens, self._places, self._flops = 0.0, 0.0, 0.0
         self._seconds = self._waited = 0.0
         self._started = time.perf_counter()
 
@@ -128,11 +137,19 @@ class Meter:
         yield
         self._waited += time.perf_counter() - began
 
-    def count(self, batches: Sequence[Batch]) -> None:
-        """Take a finished step's parts into account."""
-        self._tokens += sum(batch.tokens for batch in batches)
-        self._places += sum(_places(batch) for batch in batches)
-        self._flops += sum(self._costs.flops(batch) for batch in batches if batch.rows)
+    def work(self, batches: Sequence[Batch]) -> Work:
+        """What is to be done for these parts."""
+        return Work(
+            sum(batch.tokens for batch in batches),
+            sum(_places(batch) for batch in batches),
+            sum(self._costs.flops(batch) for batch in batches),
+        )
+
+    def count(self, done: Work) -> None:
+        """Take a finished step's work into account, that of all processes."""
+        self._tokens += done.tokens
+        self._places += done.places
+        self._flops += done.flops
         self._seconds = time.perf_counter() - self._started
 
     def raise_peak(self, peak: float) -> None:

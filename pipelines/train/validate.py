@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ArtifactError, DataError, RaylineError
-from pipelines.tasks.protocol import Task
+from pipelines.tasks.batches import Batches
 
 FOLDER = ".validation"
 END, FAILED = f"{FOLDER}/end", f"{FOLDER}/failed"
@@ -102,18 +102,19 @@ def put(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 @torch.no_grad()
-def judge(model: Any, task: Task, rows: int | None, batch_rows: int) -> Score:
+def judge(model: Any, batches: Batches, rows: int | None) -> Score:
     """Means of the task's figures over its first `rows` rows, and their `loss`, in fp32.
 
     Rows are those of epoch 0, in whole batches; each figure's sum is divided by its count once, so
     short batches weigh what they should. A loss that is no number is None.
     """
     model.eval()
-    wanted = task.num_rows if rows is None else min(rows, task.num_rows)
+    task, held = batches.task, batches.num_rows
+    wanted = held if rows is None else min(rows, held)
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    for number in range(-(-wanted // batch_rows)):
-        for batch in task.batches(number):
+    for number in range(-(-wanted // batches.batch_rows)):
+        for batch in batches.whole(number):
             if not batch.rows:
                 continue
             for name, total in task.sums(model, batch).items():

@@ -34,9 +34,9 @@ def one_thread() -> Any:
 
 def test_the_loss_is_the_softened_divergence_and_the_labels_part() -> None:
     rows = [np.array([1, 2, 3])]
-    texts = ClassifyTask(rows, np.array([1]), pad_id=0, seed=0, batch_rows=1, parts=1)
+    texts = ClassifyTask(rows, np.array([1]), pad_id=0)
     task = distill.DistillTask(texts, np.array([[2 * math.log(3), 0]], np.float32), METHOD)
-    (batch,) = task.batches(0)
+    batch = task.batch(np.array([0]), 0)
 
     def undecided(**given: torch.Tensor) -> SimpleNamespace:
         return SimpleNamespace(logits=torch.zeros(1, 2))

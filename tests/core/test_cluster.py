@@ -11,6 +11,12 @@ from pipelines.core.errors import DataError
 pytestmark = pytest.mark.ray
 
 
+def task(number: int) -> tuple[int, str]:
+    import ray
+
+    return number, ray.get_runtime_context().get_task_id()
+
+
 def test_spread_answers_for_every_item_and_raises_the_functions_own_error(ray_local: None) -> None:
     def half(number: int) -> tuple[int, float]:
         if number == 7:
@@ -19,6 +25,10 @@ def test_spread_answers_for_every_item_and_raises_the_functions_own_error(ray_lo
 
     assert dict(cluster.spread(half, [2, 4, 6])) == {2: 1.0, 4: 2.0, 6: 3.0}
     assert list(cluster.spread(half, [])) == []
+    tasks = {together: dict(cluster.spread(task, range(24), together)) for together in (1, 2, 99)}
+    assert all(sorted(found) == list(range(24)) for found in tasks.values())
+    # On 2 CPUs there are never fewer than 8.
+    assert [len(set(found.values())) for found in tasks.values()] == [24, 12, 8]
     with pytest.raises(DataError, match=r"^7 is odd; give even numbers$"):
         list(cluster.spread(half, [2, 7]))
 

@@ -98,6 +98,7 @@ def test_a_killed_process_restarts_the_group(
     assert answer == {"restarted": True}
 
 
+@pytest.mark.slow  # CI has the loop's side of it: tests/train/test_preempt.py
 def test_a_process_that_gets_sigterm_is_started_again_once_all_have_left(
     ray_local: None, out: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

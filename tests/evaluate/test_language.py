@@ -25,12 +25,13 @@ from pipelines.tokenizer.load import encode_texts, open_tokenizer
 from pipelines.tokenizer.train import train
 from pipelines.tokens import shards
 from pipelines.tokens.pack import concat, flat
+from tests.tasks.by_step import ByStep
 
 TEXT = "Two foxes ran. The dog slept; nobody knows it, naïve as they are.\n"
 SHAPE = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}
 
 
-class Given:
+class Given(ByStep):
     """A task whose losses are told, one a batch: two tokens each."""
 
     objectives = {"token_loss": 1.0}  # noqa: RUF012
@@ -38,7 +39,7 @@ class Given:
     def __init__(self, losses: list[float]) -> None:
         self._losses = losses
 
-    def batches(self, step: int) -> list[Batch]:
+    def parts(self, step: int) -> list[Batch]:
         targets = {"targets": torch.tensor([1, 2])}
         return [Batch(targets, {"token_loss": 2}, (step,), tokens=2)]
 
@@ -50,7 +51,7 @@ def test_perplexity_and_bits_per_byte_by_hand() -> None:
     import numpy as np
 
     task = Given([2.0, 4.0])
-    order = {"batches": 2, "resamples": 500, "seed": 0}
+    order = {"steps": 2, "resamples": 500, "seed": 0}
     found = judge_language(torch.nn.Identity(), task, np.array([0, 3, 5]), **order)
     # 6 nats over 4 tokens, and over the 16 bytes that entries 1 and 2 stand for, twice.
     assert found["loss"] == 1.5

@@ -27,13 +27,12 @@ MODELS = {
 TEXTS = st.lists(st.lists(st.integers(10, 63), min_size=1, max_size=24), min_size=1, max_size=4)
 
 
-def task(tokens: Tokens, batch_rows: int = 64, parts: int = 1, seed: int = 0) -> CausalLMTask:
-    return CausalLMTask(tokens, pad_id=PAD, seed=seed, batch_rows=batch_rows, parts=parts)
+def task(tokens: Tokens) -> CausalLMTask:
+    return CausalLMTask(tokens, pad_id=PAD)
 
 
 def whole(tokens: Tokens) -> Batch:
-    (batch,) = task(tokens).batches(0)
-    return batch
+    return task(tokens).batch(np.arange(tokens.num_rows), 0)
 
 
 def alone(decoder: Any, ids: list[int]) -> torch.Tensor:
@@ -115,25 +114,9 @@ def test_rows_of_sentences_are_refused(tmp_path: Path) -> None:
         task(write_rows(tmp_path, [(0, [[10, 11]])]))
 
 
-def test_batches_follow_from_seed_and_step_however_they_are_cut(tmp_path: Path) -> None:
-    documents = [[10 + d] * (3 + d) for d in range(20)]
-    tokens = write_tokens(tmp_path, documents, "best-fit", 24)
-    one, four = task(tokens, 8, 1), task(Tokens(tokens.folder), 8, 4)
-    four.batches(7)  # what was asked before plays no part
-    for step in range(4):
-        (batch,), parts = one.batches(step), four.batches(step)
-        again = task(Tokens(tokens.folder), 8, 1).batches(step)[0]
-        for name, tensor in batch.tensors.items():
-            assert torch.equal(tensor, again.tensors[name])
-        assert sorted(row for part in parts for row in part.rows) == sorted(batch.rows)
-        assert sum(part.counts["token_loss"] for part in parts) == batch.counts["token_loss"]
-        assert sum(part.tokens for part in parts) == batch.tokens
-
-
-def test_fewer_rows_than_a_batch_are_one_short_batch(tmp_path: Path) -> None:
-    tokens = write_tokens(tmp_path, [[10, 11, 12]])
-    full, empty = task(tokens, 64, 2).batches(5)
-    assert (full.rows, empty.rows, empty.counts["token_loss"]) == ((0,), (), 0)
+def test_no_rows_are_a_batch_too(tmp_path: Path) -> None:
+    empty = task(write_tokens(tmp_path, [[10, 11, 12]])).batch(np.arange(0), 5)
+    assert (empty.rows, empty.counts["token_loss"], empty.tokens) == ((), 0, 0)
 
 
 def test_a_document_of_100_000_tokens_is_learnt_in_rows(tmp_path: Path) -> None:
@@ -141,7 +124,5 @@ def test_a_document_of_100_000_tokens_is_learnt_in_rows(tmp_path: Path) -> None:
     for packing in ("concat", "best-fit"):
         tokens = write_tokens(tmp_path / packing, [[10, 11], long], packing, 128)
         assert tokens.lengths.max() == 128
-        made = task(tokens, 8)
-        steps = -(-tokens.num_rows // 8)
-        predicted = sum(made.batches(step)[0].predicted for step in range(steps))
-        assert predicted == 100_004 - len(pieces(tokens))  # all but the first of each piece
+        # All but the first of each piece.
+        assert whole(tokens).predicted == 100_004 - len(pieces(tokens))

@@ -79,21 +79,17 @@ def test_texts_are_framed_cut_and_cannot_forge_specials(tiny_classifier: Artifac
     assert second[-1] == sep
 
 
-def task(lengths: list[int], labels: list[int], batch_rows: int, parts: int) -> ClassifyTask:
+def task(lengths: list[int], labels: list[int]) -> ClassifyTask:
     rows = [np.full(length, place, np.int64) for place, length in enumerate(lengths)]
-    return ClassifyTask(
-        rows, np.array(labels), pad_id=99, seed=0, batch_rows=batch_rows, parts=parts
-    )
+    return ClassifyTask(rows, np.array(labels), pad_id=99)
 
 
-def test_every_row_is_seen_once_an_epoch_whatever_the_parts() -> None:
-    for parts in (1, 2, 3):
-        batches = [b for step in range(4) for b in task([5] * 10, [0] * 10, 3, parts).batches(step)]
-        assert sorted(row for batch in batches for row in batch.rows) == list(range(10))
+def whole(lengths: list[int], labels: list[int]) -> Batch:
+    return task(lengths, labels).batch(np.arange(len(lengths)), 0)
 
 
 def test_rows_are_padded_to_the_longest_up_to_a_multiple_of_8() -> None:
-    (batch,) = task([3, 9], [0, 1], 2, 1).batches(0)
+    batch = whole([3, 9], [0, 1])
     assert batch.tensors["input_ids"].shape == (2, 16)
     assert batch.tensors["attention_mask"].sum(1).tolist() == [len(b) for b in rows_of(batch)]
     assert batch.tokens == 12
@@ -104,17 +100,17 @@ def rows_of(batch: Batch) -> list[list[int]]:
 
 
 def test_rows_of_one_length_need_no_mask() -> None:
-    (batch,) = task([8, 8], [0, 1], 2, 1).batches(0)
+    batch = whole([8, 8], [0, 1])
     assert "attention_mask" not in batch.tensors
 
 
 def test_the_loss_is_that_of_a_hand_made_batch_and_skips_rows_without_labels() -> None:
-    (batch,) = task([8, 8, 8], [1, -100, 0], 3, 1).batches(0)
+    batch = whole([8, 8, 8], [1, -100, 0])
     places = {row: place for place, row in enumerate(batch.rows)}
     logits = torch.zeros(3, 2)
     logits[places[0]] = torch.tensor([0.0, 2.0])
     logits[places[2]] = torch.tensor([0.0, 1.0])
-    sums = task([8], [0], 1, 1).sums(lambda **given: SimpleNamespace(logits=logits), batch)
+    sums = task([8], [0]).sums(lambda **given: SimpleNamespace(logits=logits), batch)
     # -ln(e^2 / (1 + e^2)) for the first, -ln(1 / (1 + e)) for the third.
     assert float(sums["label_loss"]) == pytest.approx(0.126928 + 1.313262, abs=1e-5)
     assert float(sums["label_accuracy"]) == 1

@@ -51,14 +51,14 @@ def saved(folder: Path, made: list[tuple[int, list[int]]]) -> Path:
     return folder
 
 
-def task(folder: Path, seed: int = 0, parts: int = 2, **settings: object) -> MaskedLMTask:
+def task(folder: Path, seed: int = 0, **settings: object) -> MaskedLMTask:
     config = MaskedLM.model_validate(settings)
-    return MaskedLMTask(Tokens(folder), SPECIAL, config, seed=seed, batch_rows=8, parts=parts)
+    return MaskedLMTask(Tokens(folder), SPECIAL, config, seed=seed)
 
 
 def examples(folder: Path, epochs: int = 5, **settings: object) -> list[Example]:
     made = task(folder, **settings)
-    return [made.example(row, epoch) for epoch in range(epochs) for row in range(made.num_rows)]
+    return [made.example(row, epoch) for epoch in range(epochs) for row in range(len(made.lengths))]
 
 
 def unmasked(example: Example) -> np.ndarray:
@@ -195,19 +195,19 @@ def test_where_a_row_ends_tells_little_of_its_label_even_with_its_length(ragged:
 def test_no_row_grows_longer_than_it_was(folder: Path) -> None:
     tokens, made = Tokens(folder), task(folder)
     for epoch in range(5):
-        for row in range(made.num_rows):
+        for row in range(len(made.lengths)):
             assert len(made.example(row, epoch).ids) <= len(tokens.row(row).ids) + 3
 
 
 def test_an_example_depends_on_seed_epoch_and_row_alone(folder: Path) -> None:
-    def ids(seed: int, epoch: int, parts: int) -> list[int]:
-        made = task(folder, seed, parts)
-        made.batches(3)  # what else was asked before plays no part
+    def ids(seed: int, epoch: int, before: int = 0) -> list[int]:
+        made = task(folder, seed)
+        made.batch(np.arange(before), epoch)  # what else was asked before plays no part
         return made.example(5, epoch).ids.tolist()
 
-    assert ids(1, 2, 1) == ids(1, 2, 2)
-    assert ids(1, 2, 1) != ids(1, 3, 1)
-    assert ids(1, 2, 1) != ids(2, 2, 1)
+    assert ids(1, 2) == ids(1, 2, before=4)
+    assert ids(1, 2) != ids(1, 3)
+    assert ids(1, 2) != ids(2, 2)
 
 
 def test_without_next_sentence_a_row_is_one_text(folder: Path) -> None:
@@ -234,8 +234,8 @@ def test_the_loss_is_transformers_own(folder: Path) -> None:
         hidden_dropout_prob=0,
         attention_probs_dropout_prob=0,
     )
-    model, made = BertForPreTraining(config), task(folder, parts=1)
-    (batch,) = made.batches(0)
+    model, made = BertForPreTraining(config), task(folder)
+    batch = made.batch(np.arange(8), 0)
     given = batch.tensors
     labels = torch.full_like(given["input_ids"], -100).flatten()
     labels[given["positions"]] = given["targets"]
@@ -252,9 +252,8 @@ def test_the_loss_is_transformers_own(folder: Path) -> None:
 
 
 def test_the_parts_of_a_batch_are_the_whole_batch(folder: Path) -> None:
-    (whole,) = task(folder, parts=1).batches(2)
-    parts = task(folder, parts=3).batches(2)
-    assert sorted(row for part in parts for row in part.rows) == sorted(whole.rows)
+    made, rows = task(folder), np.arange(8)
+    whole, parts = made.batch(rows, 2), [made.batch(rows[part::3], 2) for part in range(3)]
     assert {n: sum(p.counts[n] for p in parts) for n in whole.counts} == whole.counts
     assert sum(part.tokens for part in parts) == whole.tokens
 
@@ -275,7 +274,7 @@ def test_a_swapped_pair_is_the_row_with_its_halves_changed_about(folder: Path) -
 def test_sentence_order_needs_no_second_document(tmp_path: Path) -> None:
     made = task(written(tmp_path, 1), pair="sentence-order")
     assert made.objectives == {"masked_loss": 1.0, "order_loss": 1.0}
-    batch = made.batches(0)[0]
+    batch = made.batch(np.arange(len(made.lengths)), 0)
     assert batch.counts["order_loss"] == batch.counts["order_accuracy"] == len(batch.rows)
 
 
@@ -283,14 +282,14 @@ def test_the_end_of_a_document_is_never_masked(tmp_path: Path) -> None:
     documents = [[10 + n] * 5 for n in range(8)]
     made = task(write_tokens(tmp_path, documents, "concat", 24).folder, pair="none", mask_share=0.9)
     for epoch in range(5):
-        for row in range(made.num_rows):
+        for row in range(len(made.lengths)):
             assert END not in made.example(row, epoch).targets
 
 
 def test_modernberts_loss_is_transformers_own(tmp_path: Path) -> None:
     rows = [(document, [[10 + document] * (4 + document)]) for document in range(6)]
-    made = task(write_rows(tmp_path, rows).folder, parts=1, pair="none")
-    (batch,) = made.batches(0)
+    made = task(write_rows(tmp_path, rows).folder, pair="none")
+    batch = made.batch(np.arange(6), 0)
     encoder, given = model("modernbert"), batch.tensors
     labels = torch.full_like(given["input_ids"], -100).flatten()
     labels[given["positions"]] = given["targets"]
@@ -307,4 +306,4 @@ def test_modernberts_loss_is_transformers_own(tmp_path: Path) -> None:
 def test_a_model_without_a_head_for_pairs_is_refused(tmp_path: Path) -> None:
     made = task(write_rows(tmp_path, [(0, [[10]]), (1, [[11]])]).folder, pair="sentence-order")
     with pytest.raises(ConfigError, match=r"ModernBertForMaskedLM has no head.*pair=none"):
-        made.sums(model("modernbert"), made.batches(0)[0])
+        made.sums(model("modernbert"), made.batch(np.arange(2), 0))

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import CausalLM, Denoise, MaskedLM, SpanCorruption, TaskConfig
-from pipelines.tasks.open import Batching, Rows, open_task
+from pipelines.tasks.open import Rows, open_task
 from pipelines.tokenizer.config import TokenizerConfig
 from pipelines.tokenizer.encode import end_of_text, open_backend
 from pipelines.tokenizer.fast import Library
@@ -19,7 +21,6 @@ from pipelines.tokens.pack import best_fit, concat, flat
 from pipelines.tokens.shards import Tokens
 
 TEXTS = [(n, f"The {n} foxes ran. The dog slept {n} times! Nobody knows it.") for n in range(30)]
-ORDER = Batching(seed=0, batch_rows=8, parts=2)
 TASKS: list[tuple[TaskConfig, str]] = [
     (MaskedLM(), "document"),
     (MaskedLM(pair="sentence-order"), "document"),
@@ -65,13 +66,14 @@ def test_each_task_opens_and_gives_the_same_batches_again(
     config: TaskConfig, packing: str, tokenizer: Path, tmp_path: Path
 ) -> None:
     rows = Rows(tokens(tokenizer, packing, tmp_path / "tokens"), tokenizer)
-    (task, length), (again, _) = (open_task(config, rows, ORDER) for _ in range(2))
+    (task, length), (again, _) = (open_task(config, rows, 0) for _ in range(2))
     assert length == 32
-    for step in (0, 9, 4):
-        for batch, same in zip(task.batches(step), again.batches(step), strict=True):
-            assert all(bool((batch.tensors[n] == same.tensors[n]).all()) for n in batch.tensors)
-            assert batch.tensors["input_ids"].shape[1] <= 40  # 32 in eights, and a span's mark
-            assert set(task.objectives) <= set(batch.counts)
+    for epoch in (0, 9, 4):
+        batch, same = (one.batch(np.arange(8), epoch) for one in (task, again))
+        assert all(bool((batch.tensors[n] == same.tensors[n]).all()) for n in batch.tensors)
+        assert batch.tensors["input_ids"].shape[1] <= 40  # 32 in eights, and a span's mark
+        assert set(task.objectives) <= set(batch.counts)
+        assert set(task.batch(np.arange(0), epoch).counts) == set(batch.counts)
 
 
 @pytest.mark.parametrize("tokenizer", ["wordpiece"], indirect=True)
@@ -83,10 +85,11 @@ def test_a_row_is_the_same_whatever_shares_its_part(
     pad = open_tokenizer(tokenizer).pad_token_id
     seen = []
     for parts in (1, 2, 3):
-        task, _ = open_task(config, rows, Batching(seed=0, batch_rows=8, parts=parts))
+        task, _ = open_task(config, rows, 0)
+        batches = Batches(task, seed=0, batch_rows=8, parts=parts)
         ids: dict[int, list[int]] = {}
         targets: list[int] = []
-        for batch in task.batches(11):
+        for batch in batches.whole(11):
             ids |= zip(batch.rows, batch.tensors["input_ids"].tolist(), strict=True)
             targets += batch.tensors["targets"].tolist()
         bare = {row: [one for one in found if one != pad] for row, found in ids.items()}
@@ -100,7 +103,7 @@ def test_a_tokens_folder_of_another_vocabulary_is_refused(tokenizer: Path, tmp_p
     folder = tokens(other, "concat", tmp_path / "tokens")
     sizes = [len(open_tokenizer(one)) for one in (other, tokenizer)]
     with pytest.raises(DataError, match=rf"of {sizes[0]} entries.*has {sizes[1]}; give the one"):
-        open_task(CausalLM(), Rows(folder, tokenizer), ORDER)
+        open_task(CausalLM(), Rows(folder, tokenizer), 0)
 
 
 @pytest.mark.parametrize("tokenizer", ["wordpiece"], indirect=True)
@@ -108,7 +111,7 @@ def test_a_tokens_folder_of_another_vocabulary_is_refused(tokenizer: Path, tmp_p
 def test_packed_rows_are_not_rewritten(config: TaskConfig, tokenizer: Path, tmp_path: Path) -> None:
     rows = Rows(tokens(tokenizer, "concat", tmp_path / "tokens"), tokenizer)
     with pytest.raises(DataError, match=f"{config.kind} needs Tokens of packing=document"):
-        open_task(config, rows, ORDER)
+        open_task(config, rows, 0)
 
 
 def without(names: set[str]) -> Any:
@@ -145,7 +148,8 @@ def test_a_text_of_100_000_tokens_and_a_short_batch_are_learnt(
     texts = [(0, "The dog slept. " * 3), (1, "the dog slept " * 34_000)]
     rows = Rows(tokens(tokenizer, packing, tmp_path / "tokens", texts), tokenizer)
     assert Tokens(rows.data).lengths.sum() >= 100_000
-    task, _ = open_task(config, rows, Batching(seed=0, batch_rows=1_000, parts=2))
-    last = task.batches(task.num_rows // 1_000)  # a batch that the rows do not fill
-    assert sum(len(part.rows) for part in last) == task.num_rows % 1_000
+    task, _ = open_task(config, rows, 0)
+    batches = Batches(task, seed=0, batch_rows=1_000, parts=2)
+    last = batches.whole(batches.num_rows // 1_000)  # a batch that the rows do not fill
+    assert sum(len(part.rows) for part in last) == batches.num_rows % 1_000
     assert all(part.tensors["input_ids"].shape[1] <= 40 for part in last)

@@ -22,14 +22,14 @@ REWRITES = pytest.mark.parametrize(("rewrite", "family"), [(CUT, "t5"), (NOISE, 
 ROWS = [(row, [[10 + row] * (5 + row), [30 + row] * 13]) for row in range(12)]
 
 
-def task(tokens: Tokens, rewrite: partial, seed: int = 0, parts: int = 1) -> RewriteTask:
-    return RewriteTask(tokens, rewrite, pad_id=PAD, seed=seed, batch_rows=8, parts=parts)
+def task(tokens: Tokens, rewrite: partial, seed: int = 0) -> RewriteTask:
+    return RewriteTask(tokens, rewrite, pad_id=PAD, seed=seed)
 
 
 @REWRITES
 def test_the_loss_is_transformers_own(rewrite: partial, family: str, tmp_path: Path) -> None:
     made = task(write_rows(tmp_path, ROWS), rewrite)
-    batch, reader = made.batches(0)[0], model(family)
+    batch, reader = made.batch(np.arange(8), 0), model(family)
     given = {name: batch.tensors[name] for name in ("input_ids", "attention_mask", "labels")}
     with torch.no_grad():
         expected = reader(**given).loss
@@ -44,20 +44,18 @@ def test_an_example_depends_on_seed_epoch_and_row_alone(
 ) -> None:
     tokens = write_rows(tmp_path, ROWS)
 
-    def source(seed: int, epoch: int, parts: int) -> list[int]:
-        made = task(Tokens(tokens.folder), rewrite, seed, parts)
-        made.batches(3)  # what else was asked before plays no part
+    def source(seed: int, epoch: int, before: int = 0) -> list[int]:
+        made = task(Tokens(tokens.folder), rewrite, seed)
+        made.batch(np.arange(before), epoch)  # what else was asked before plays no part
         return made.example(11, epoch).source.tolist()
 
-    assert source(1, 2, 1) == source(1, 2, 2)
+    assert source(1, 2) == source(1, 2, before=5)
     # Some 25 places for one span: the same in eight epochs by chance once in 10^9 runs.
-    assert len({tuple(source(1, epoch, 1)) for epoch in range(8)}) > 1
-    assert len({tuple(source(seed, 0, 1)) for seed in range(8)}) > 1
+    assert len({tuple(source(1, epoch)) for epoch in range(8)}) > 1
+    assert len({tuple(source(seed, 0)) for seed in range(8)}) > 1
 
 
 @REWRITES
-def test_fewer_rows_than_a_batch_are_one_short_batch(
-    rewrite: partial, family: str, tmp_path: Path
-) -> None:
-    full, empty = task(write_rows(tmp_path, ROWS[:1]), rewrite, parts=2).batches(5)
-    assert (full.rows, empty.rows, empty.counts["token_loss"]) == ((0,), (), 0)
+def test_no_rows_are_a_batch_too(rewrite: partial, family: str, tmp_path: Path) -> None:
+    empty = task(write_rows(tmp_path, ROWS), rewrite).batch(np.arange(0), 5)
+    assert (empty.rows, empty.counts["token_loss"], empty.tokens) == ((), 0, 0)

@@ -7,6 +7,7 @@ import torch
 from transformers import BertConfig
 
 from pipelines.tasks.protocol import Batch
+from tests.tasks.by_step import ByStep
 
 
 class Weight(torch.nn.Module):
@@ -27,17 +28,16 @@ class Weight(torch.nn.Module):
         """It has no attention to set."""
 
 
-class Distance:
+class Distance(ByStep):
     """Rows are numbers x, the loss is (weight - x)^2; `value(batch)` gives the x of a batch."""
 
     objectives: Mapping[str, float] = {"distance": 1.0}
-    num_rows = 1000
 
     def __init__(self, value: Callable[[int], float]) -> None:
         self._value = value
         self.asked: list[int] = []
 
-    def batches(self, step: int) -> list[Batch]:
+    def parts(self, step: int) -> list[Batch]:
         self.asked.append(step)
         x = torch.full((1, 1), self._value(step))
         return [Batch({"input_ids": x}, {"distance": 1}, (step,), 1)]

@@ -14,12 +14,13 @@ from pipelines.core.storage import Store
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.config import ModelConfig
 from pipelines.tasks.config import MaskedLM
-from pipelines.tasks.open import Batching, Rows, open_task
+from pipelines.tasks.open import Rows, open_task
 from pipelines.tasks.protocol import Batch
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.train import compile as compiling
 from pipelines.train.config import Optimise
-from pipelines.train.loop import Fitted, fit
+from pipelines.train.loop import Fitted, batches_of, fit
+from tests.tasks.by_step import ByStep
 
 SHAPE = ModelConfig(layers=1, width=16, heads=2, feedforward=32, max_length=32)
 
@@ -31,16 +32,15 @@ def batch_of(rows: int, length: int, *, padded: bool = False) -> Batch:
     return Batch(tensors, {}, tuple(range(rows)), rows * length)
 
 
-class Made:
+class Made(ByStep):
     """A task of given batches, whose sum is that of the ids."""
 
-    num_rows = 4
     objectives: Mapping[str, float] = {"loss": 1.0}
 
     def __init__(self, *steps: list[Batch]) -> None:
         self._steps = steps
 
-    def batches(self, step: int) -> list[Batch]:
+    def parts(self, step: int) -> list[Batch]:
         return self._steps[step]
 
     def sums(self, model: Any, batch: Batch) -> dict[str, torch.Tensor]:
@@ -118,17 +118,19 @@ def learnt(
     optimise = Optimise(steps=6, batch_rows=8, learning_rate=1e-2, checkpoint_steps=2, **settings)
     shape = SHAPE.model_copy(update={"dropout": dropout})
     model = build(shape, Vocabulary.of(open_tokenizer(tokenizer)), None, 0)
-    task = open_task(MaskedLM(), Rows(tokens, tokenizer), Batching(0, 8, 2))[0]
-    asked, batches = [], task.batches
+    task, _ = open_task(MaskedLM(), Rows(tokens, tokenizer), 0)
+    batches = batches_of(task, optimise)
+    asked, made = [], batches.part
 
-    def until(step: int) -> list[Batch]:
-        asked.append(step)
-        if step == stop and asked.count(step) == 2:  # the first time, examples are looked for
+    def until(step: int, part: int) -> Batch:
+        asked.append((step, part))
+        # The first time, examples are looked for.
+        if step == stop and asked.count((step, part)) == 2:
             raise KilledError
-        return batches(step)
+        return made(step, part)
 
-    task.batches = until  # type: ignore[method-assign]
-    fitted = fit(model, task, optimise, Workspace.take(Store.at(str(work))))
+    batches.part = until  # type: ignore[method-assign]
+    fitted = fit(model, batches, optimise, Workspace.take(Store.at(str(work))))
     weights = [weight.detach().numpy().tobytes() for _, weight in model.named_parameters()]
     return b"".join(weights), fitted
 

@@ -15,13 +15,13 @@ from pipelines.core.storage import Store
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.config import ModelConfig
 from pipelines.tasks.config import CausalLM, Classify, MaskedLM, TaskConfig
-from pipelines.tasks.open import Batching, Rows, open_task
+from pipelines.tasks.open import Rows, open_task
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.config import TokensConfig
 from pipelines.tokens.shards import Tokens
 from pipelines.train import forecast
 from pipelines.train.config import Optimise, TrainConfig
-from pipelines.train.loop import fit
+from pipelines.train.loop import batches_of, fit
 
 SHAPE = ModelConfig(layers=2, width=32, heads=2, feedforward=64, max_length=64)
 
@@ -57,9 +57,9 @@ def test_a_prediction_is_what_the_training_then_does(
     config = config_of(MaskedLM(pair="none"))
     found = predicted(config, facts(entries, tokens.length, **counts))
     model = build(SHAPE, Vocabulary.of(open_tokenizer(tokenizer_folder)), None, 0)
-    task, _ = open_task(config.task, Rows(tokens_folder, tokenizer_folder), Batching(0, 8, 2))
+    task, _ = open_task(config.task, Rows(tokens_folder, tokenizer_folder), 0)
     work = Workspace.take(Store.at(str(tmp_path)))
-    fitted = fit(model, task, config.optimise, work)
+    fitted = fit(model, batches_of(task, config.optimise), config.optimise, work)
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
     # The loop counts [CLS] and [SEP] too, which stand in no Tokens: two of about nine.
     assert found.tokens == pytest.approx(fitted.tokens, rel=0.3)

@@ -14,9 +14,10 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.storage import Store
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.config import ModelConfig
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import MaskedLM
-from pipelines.tasks.open import Batching, Rows, open_task
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.open import Rows, open_task
+from pipelines.tasks.protocol import Batch, Sums
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.train import kernels
 from pipelines.train.config import Optimise
@@ -32,9 +33,9 @@ def model(tokenizer_folder: Path) -> Any:
 
 
 @pytest.fixture
-def task(tokenizer_folder: Path, tokens_folder: Path) -> Task:
-    rows, order = Rows(tokens_folder, tokenizer_folder), Batching(3, 8, 2)
-    return open_task(MaskedLM(), rows, order)[0]
+def batches(tokenizer_folder: Path, tokens_folder: Path) -> Batches:
+    task, _ = open_task(MaskedLM(), Rows(tokens_folder, tokenizer_folder), 3)
+    return Batches(task, seed=3, batch_rows=8, parts=2)
 
 
 @pytest.fixture
@@ -43,30 +44,30 @@ def work(tmp_path: Path) -> Workspace:
 
 
 def prepare(
-    model: Any, task: Task, work: Workspace, **settings: Any
-) -> tuple[Task, dict[str, float]]:
+    model: Any, batches: Batches, work: Workspace, **settings: Any
+) -> tuple[Sums, dict[str, float]]:
     optimise = Optimise(steps=settings.pop("steps", 4), **settings)
-    return kernels.prepare(model, task, optimise, work, Team(), torch.float32)
+    return kernels.prepare(model, batches, optimise, work, Team(), torch.float32)
 
 
 def test_by_default_nothing_is_measured(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(*_: Any) -> float:
         raise AssertionError("measured")
 
     monkeypatch.setattr(kernels, "_seconds", measured)
-    found, figures = prepare(model, task, work)
-    assert found is task
+    found, figures = prepare(model, batches, work)
+    assert found == batches.task.sums
     assert model.config._attn_implementation == "sdpa"
     assert (figures["attention_sdpa"], figures["compiled"]) == (1.0, 0.0)
     assert not work.exists(kernels.FILE)
-    assert prepare(model, task, work, attention="eager")[1]["attention_sdpa"] == 0.0
+    assert prepare(model, batches, work, attention="eager")[1]["attention_sdpa"] == 0.0
 
 
 @pytest.mark.parametrize("faster", ["eager", "sdpa"])
 def test_auto_takes_the_faster_code_and_a_run_that_goes_on_keeps_it(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch, faster: str
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch, faster: str
 ) -> None:
     asked = []
 
@@ -75,23 +76,23 @@ def test_auto_takes_the_faster_code_and_a_run_that_goes_on_keeps_it(
         return 1.0 if asked[-1] == faster else 2.0
 
     monkeypatch.setattr(kernels, "_seconds", seconds)
-    prepare(model, task, work, attention="auto")
+    prepare(model, batches, work, attention="auto")
     assert sorted(asked) == ["eager", "sdpa"]
     assert model.config._attn_implementation == faster
     assert json.loads(work.read(kernels.FILE)) == {"attention": faster, "compiled": False}
     kernels.set_attention(model, "sdpa")
-    prepare(model, task, work, attention="auto")
+    prepare(model, batches, work, attention="auto")
     assert len(asked) == 2
     assert model.config._attn_implementation == faster
 
 
 def test_measuring_leaves_weights_gradients_and_random_numbers_alone(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "MEASURE_S", 0.01)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     state = torch.get_rng_state()
-    prepare(model, task, work, attention="auto")
+    prepare(model, batches, work, attention="auto")
     assert torch.equal(torch.get_rng_state(), state)
     for name, weight in model.named_parameters():
         assert torch.equal(weight, before[name])
@@ -99,7 +100,7 @@ def test_measuring_leaves_weights_gradients_and_random_numbers_alone(
 
 
 def test_auto_does_not_compile_a_run_that_is_too_short_to_gain(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "_seconds", lambda *_: 1.0)  # of a part; a step has two
 
@@ -108,16 +109,16 @@ def test_auto_does_not_compile_a_run_that_is_too_short_to_gain(
 
     monkeypatch.setattr(kernels, "compiled", compiled)
     short = int(kernels.PAYS_S / 2) - 1
-    found, figures = prepare(model, task, work, compile="auto", steps=short)
-    assert (found, figures["compiled"]) == (task, 0.0)
+    found, figures = prepare(model, batches, work, compile="auto", steps=short)
+    assert (found, figures["compiled"]) == (batches.task.sums, 0.0)
     work.delete(kernels.FILE)
     with pytest.raises(ConfigError, match="ZeroDivisionError: tried; set optimise"):
-        prepare(model, task, work, compile="on", steps=short)
+        prepare(model, batches, work, compile="on", steps=short)
 
 
 def test_a_failure_to_compile_goes_on_eagerly_and_says_why_once(
     model: Any,
-    task: Task,
+    batches: Batches,
     work: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -128,8 +129,8 @@ def test_a_failure_to_compile_goes_on_eagerly_and_says_why_once(
     monkeypatch.setattr(kernels, "compiled", compiled)
     monkeypatch.setattr(kernels, "PAYS_S", 0.0)
     monkeypatch.setattr(kernels, "MEASURE_S", 0.01)
-    found, figures = prepare(model, task, work, compile="auto")
-    assert (found, figures["compiled"]) == (task, 0.0)
+    found, figures = prepare(model, batches, work, compile="auto")
+    assert (found, figures["compiled"]) == (batches.task.sums, 0.0)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["not compiled, goes on eagerly: RuntimeError: no header"]
 
@@ -137,34 +138,32 @@ def test_a_failure_to_compile_goes_on_eagerly_and_says_why_once(
 @pytest.mark.parametrize(("gain", "used"), [(0.5, 1.0), (1.5, 0.0)])
 def test_compiled_code_is_used_only_where_it_is_faster(
     model: Any,
-    task: Task,
+    batches: Batches,
     work: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     gain: float,
     used: float,
 ) -> None:
     def fast(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        return task.sums(model, batch)
+        return batches.task.sums(model, batch)
 
     monkeypatch.setattr(kernels, "compiled", lambda *_: fast)
     monkeypatch.setattr(kernels, "PAYS_S", 0.0)
     monkeypatch.setattr(kernels, "_seconds", lambda _, sums, __: gain if sums is fast else 1.0)
-    found, figures = prepare(model, task, work, compile="auto")
+    found, figures = prepare(model, batches, work, compile="auto")
     assert figures["compiled"] == used
-    assert found.num_rows == task.num_rows
-    assert found.objectives == task.objectives
-    assert [batch.rows for batch in found.batches(1)] == [batch.rows for batch in task.batches(1)]
-    again = prepare(model, task, work, compile="auto")[1]
+    assert found == (fast if used else batches.task.sums)
+    again = prepare(model, batches, work, compile="auto")[1]
     assert again["compiled"] == used
 
 
 def test_a_run_begun_compiled_stops_where_it_cannot_go_on_so(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.write(kernels.FILE, b'{"attention": "sdpa", "compiled": true}')
     monkeypatch.setattr(kernels, "compiler", lambda: None)
     with pytest.raises(ConfigError, match=re.escape("no C++ compiler found; set CXX")):
-        prepare(model, task, work, compile="auto")
+        prepare(model, batches, work, compile="auto")
 
 
 class Second(Team):
@@ -179,20 +178,20 @@ class Second(Team):
 
 
 def test_other_processes_follow_the_first_and_write_nothing(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimise = Optimise(steps=4, attention="auto", compile="auto")
     eager = kernels.ATTENTION.index("eager")
-    kernels.prepare(model, task, optimise, work, Second([eager, 0]), torch.float32)
+    kernels.prepare(model, batches, optimise, work, Second([eager, 0]), torch.float32)
     assert model.config._attn_implementation == "eager"
     assert not work.exists(kernels.FILE)
 
 
 def test_a_model_without_torchs_attention_keeps_its_own(
-    model: Any, task: Task, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(model), "_supports_sdpa", False)
-    assert prepare(model, task, work)[1]["attention_sdpa"] == 0.0
+    assert prepare(model, batches, work)[1]["attention_sdpa"] == 0.0
     assert model.config._attn_implementation == "eager"
 
 

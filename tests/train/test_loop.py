@@ -15,15 +15,17 @@ from pipelines.core.errors import DataError
 from pipelines.core.storage import Store
 from pipelines.model.build import Labels, Vocabulary, build
 from pipelines.model.config import ModelConfig
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import MaskedLM
 from pipelines.tasks.masked_lm import MaskedLMTask, Special
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.protocol import Batch
 from pipelines.tokenizer.load import open_tokenizer
 from pipelines.tokens.shards import Tokens
 from pipelines.train import learner
 from pipelines.train.config import Optimise
-from pipelines.train.loop import Fitted, fit
+from pipelines.train.loop import Fitted, batches_of, fit
 from pipelines.train.team import Gradients
+from tests.tasks.by_step import ByStep
 from tests.train.one_weight import Weight
 
 # Dropout is on, so that a wrong generator state after a resume would show.
@@ -35,18 +37,11 @@ class KilledError(Exception):
     """Stands for SIGKILL: raised where a test wants the process to stop."""
 
 
-def masked_lm(tokenizer: Path, tokens: Path, optimise: Optimise = OPTIMISE) -> tuple[Any, Task]:
+def masked_lm(tokenizer: Path, tokens: Path, optimise: Optimise = OPTIMISE) -> tuple[Any, Batches]:
     opened = open_tokenizer(tokenizer)
     model = build(SHAPE, Vocabulary(len(opened), opened.pad_token_id), None, optimise.seed)
-    task = MaskedLMTask(
-        Tokens(tokens),
-        Special.of(opened),
-        MaskedLM(),
-        seed=optimise.seed,
-        batch_rows=optimise.batch_rows,
-        parts=optimise.shards,
-    )
-    return model, task
+    task = MaskedLMTask(Tokens(tokens), Special.of(opened), MaskedLM(), seed=optimise.seed)
+    return model, batches_of(task, optimise)
 
 
 def workspace(folder: Path) -> Workspace:
@@ -61,25 +56,25 @@ def digest(model: torch.nn.Module) -> str:
 
 
 class Stopping:
-    """A task that ends the process when step `at` asks for its batch."""
+    """Batches that end the process when step `at` asks for its own."""
 
-    def __init__(self, task: Task, at: int) -> None:
-        self._task, self._at = task, at
+    def __init__(self, batches: Batches, at: int) -> None:
+        self._batches, self._at = batches, at
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
+        return getattr(self._batches, name)
 
-    def batches(self, step: int) -> list[Batch]:
+    def part(self, step: int, part: int) -> Batch:
         if step == self._at:
             raise KilledError
-        return self._task.batches(step)
+        return self._batches.part(step, part)
 
 
 @pytest.fixture
 def undisturbed(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> tuple[str, Fitted]:
     """Digest of the weights, and history, of a run that nothing stopped."""
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
-    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "undisturbed"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, batches, OPTIMISE, workspace(tmp_path / "undisturbed"))
     return digest(model), fitted
 
 
@@ -98,11 +93,11 @@ def one_of_two(rank: int, folder: Path, tokenizer: Path, tokens: Path) -> None:
 
     def learn(name: str, stop: int = -1) -> None:
         """Learn in folder `name`, up to step `stop` if it comes; process 1's view of it is old."""
-        model, task = masked_lm(tokenizer, tokens)
+        model, batches = masked_lm(tokenizer, tokens)
         view = Stale if rank else Workspace
         work = view(Store.at(str(folder / name)), (folder / name / ".epoch").read_text())
         with contextlib.suppress(KilledError):
-            fitted = fit(model, Stopping(task, stop), OPTIMISE, work)
+            fitted = fit(model, Stopping(batches, stop), OPTIMISE, work)
             (folder / f"{name}-{rank}.txt").write_text(f"{digest(model)} {fitted.history}")
 
     def together(number: int, name: str, stop: int = -1) -> None:
@@ -147,11 +142,11 @@ def test_parts_make_no_difference_but_rounding(
 ) -> None:
     def losses(parts: int) -> list[float]:
         optimise = OPTIMISE.model_copy(update={"steps": 5, "shards": parts})
-        model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
+        model, batches = masked_lm(tokenizer_folder, tokens_folder, optimise)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0  # what is dropped follows from the part
-        fitted = fit(model, task, optimise, workspace(tmp_path / str(parts)))
+        fitted = fit(model, batches, optimise, workspace(tmp_path / str(parts)))
         return [point["loss"] for point in fitted.history]
 
     # fp32 has 7 digits, and an early step's rounding is carried on for five steps.
@@ -162,8 +157,8 @@ def test_another_seed_learns_other_weights(
     undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
     optimise = OPTIMISE.model_copy(update={"seed": 4})
-    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
-    fit(model, task, optimise, workspace(tmp_path / "other"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    fit(model, batches, optimise, workspace(tmp_path / "other"))
     assert digest(model) != undisturbed[0]
 
 
@@ -175,11 +170,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     tokens_folder: Path,
     tmp_path: Path,
 ) -> None:
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
     with pytest.raises(KilledError):
-        fit(model, Stopping(task, at), OPTIMISE, workspace(tmp_path / "killed"))
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
-    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "killed"))
+        fit(model, Stopping(batches, at), OPTIMISE, workspace(tmp_path / "killed"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, batches, OPTIMISE, workspace(tmp_path / "killed"))
     assert digest(model) == undisturbed[0]
     assert (fitted.history, fitted.tokens) == (undisturbed[1].history, undisturbed[1].tokens)
 
@@ -188,8 +183,8 @@ def test_neither_bits_nor_figures_depend_on_how_often_a_checkpoint_is_kept(
     undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
     optimise = OPTIMISE.model_copy(update={"checkpoint_steps": 1})
-    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
-    fitted = fit(model, task, optimise, workspace(tmp_path / "often"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    fitted = fit(model, batches, optimise, workspace(tmp_path / "often"))
     assert (digest(model), fitted.history) == (undisturbed[0], undisturbed[1].history)
 
 
@@ -206,8 +201,8 @@ def test_a_run_that_finds_itself_finished_claims_no_speed(
     undisturbed: tuple[str, Fitted], tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
     assert {"tokens_per_s", "mfu", "seconds"} <= undisturbed[1].measured.keys()
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
-    fitted = fit(model, task, OPTIMISE, workspace(tmp_path / "undisturbed"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
+    fitted = fit(model, batches, OPTIMISE, workspace(tmp_path / "undisturbed"))
     assert digest(model) == undisturbed[0]
     assert not {"tokens_per_s", "mfu", "seconds"} & fitted.measured.keys()
 
@@ -219,12 +214,12 @@ def test_the_comparison_above_would_see_a_lost_dropout_state(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
     with pytest.raises(KilledError):
-        fit(model, Stopping(task, 6), OPTIMISE, workspace(tmp_path / "killed"))
+        fit(model, Stopping(batches, 6), OPTIMISE, workspace(tmp_path / "killed"))
     monkeypatch.setattr(learner, "_dropout_seed", lambda seed, number, part: 0)
-    model, task = masked_lm(tokenizer_folder, tokens_folder)
-    fit(model, task, OPTIMISE, workspace(tmp_path / "killed"))
+    model, batches = masked_lm(tokenizer_folder, tokens_folder)
+    fit(model, batches, OPTIMISE, workspace(tmp_path / "killed"))
     assert digest(model) != undisturbed[0]
 
 
@@ -232,22 +227,21 @@ def test_the_loss_falls_on_text_that_repeats(
     tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
     optimise = OPTIMISE.model_copy(update={"steps": 80})
-    model, task = masked_lm(tokenizer_folder, tokens_folder, optimise)
-    history = fit(model, task, optimise, workspace(tmp_path / "long")).history
+    model, batches = masked_lm(tokenizer_folder, tokens_folder, optimise)
+    history = fit(model, batches, optimise, workspace(tmp_path / "long")).history
     first, last = history[0]["masked_loss"], history[-1]["masked_loss"]
     assert last < first - 1  # from ln(vocabulary) = 4.0 towards ln(words of one kind) = 1.8
 
 
-class Line:
+class Line(ByStep):
     """Rows are numbers x, the figure is x times the one weight: every gradient is known by hand."""
 
     objectives: Mapping[str, float] = {"product": 2.0}
-    num_rows = 3
 
     def __init__(self, values: list[list[float]]) -> None:
         self._values = values
 
-    def batches(self, step: int) -> list[Batch]:
+    def parts(self, step: int) -> list[Batch]:
         return [
             Batch(
                 {"input_ids": torch.tensor(part).reshape(-1, 1)},

@@ -11,6 +11,7 @@ from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ArtifactError, StorageError
 from pipelines.core.group import LeaveError
 from pipelines.core.storage import Store
+from pipelines.tasks.batches import Batches
 from pipelines.train import preempt, state
 from pipelines.train.config import Optimise
 from pipelines.train.loop import fit
@@ -70,41 +71,43 @@ def test_a_store_that_fails_once_is_asked_again(out: Workspace) -> None:
 
 
 class Telling:
-    """A task whose batch `at` finds the driver's file written, and waits until it was read."""
+    """Batches; that of step `at` finds the driver's file written, and waits until it is read."""
 
-    def __init__(self, task, out: Workspace, at: int) -> None:
-        self._task, self._out, self._at, self.taken = task, out, at, []
+    def __init__(self, batches: Batches, out: Workspace, at: int) -> None:
+        self._batches, self._out, self._at, self.taken = batches, out, at, []
 
     def __getattr__(self, name: str):
-        return getattr(self._task, name)
+        return getattr(self._batches, name)
 
-    def batches(self, step: int):
-        self.taken.append(step)
+    def part(self, step: int, part: int):
+        if part == 0:
+            self.taken.append(step)
         if step == self._at:
             self._out.write(group.LEAVE, b"node abc is being taken away")
             time.sleep(0.2)  # ten times as long as it takes to see it
-        return self._task.batches(step)
+        return self._batches.part(step, part)
 
 
 def test_told_to_leave_the_loop_ends_with_a_checkpoint_and_repeats_no_step(
     tokenizer_folder: Path, tokens_folder: Path, out: Workspace, tmp_path: Path
 ) -> None:
-    model, task = opened(tokenizer_folder, tokens_folder, OPTIMISE)
-    told = Telling(task, out, at=10)
+    model, batches = opened(tokenizer_folder, tokens_folder, OPTIMISE)
+    told = Telling(batches, out, at=10)
     with pytest.raises(LeaveError, match=r"checkpoint of step 1[12] is written"):
         fit(model, told, OPTIMISE, out)
     left = state.newest_verified(out).step
-    assert left == told.taken[-1] + 1
+    # The batch after it may have been made already, and is learnt later.
+    assert left in (told.taken[-1], told.taken[-1] + 1)
 
     out.delete(group.LEAVE)
-    model, task = opened(tokenizer_folder, tokens_folder, OPTIMISE)
-    again = Telling(task, out, at=-1)
+    model, batches = opened(tokenizer_folder, tokens_folder, OPTIMISE)
+    again = Telling(batches, out, at=-1)
     fitted = fit(model, again, OPTIMISE, out)
-    assert [*told.taken, *again.taken] == list(range(30))
+    assert [*told.taken[:left], *again.taken] == list(range(30))
 
-    calm, task = opened(tokenizer_folder, tokens_folder, OPTIMISE)
+    calm, batches = opened(tokenizer_folder, tokens_folder, OPTIMISE)
     alone = Workspace.take(Store.at(str(tmp_path / "calm")))
-    assert fit(calm, task, OPTIMISE, alone).history == fitted.history
+    assert fit(calm, batches, OPTIMISE, alone).history == fitted.history
     assert digest(calm) == digest(model)
 
 
@@ -113,7 +116,7 @@ def test_an_orphan_of_a_dead_driver_writes_no_checkpoint(
 ) -> None:
     newer = Workspace.take(out.store)  # another driver goes on in the same place
     newer.write("marker", b"")
-    model, task = opened(tokenizer_folder, tokens_folder, OPTIMISE)
+    model, batches = opened(tokenizer_folder, tokens_folder, OPTIMISE)
     with pytest.raises(ArtifactError, match="another run has taken this step over"):
-        fit(model, task, OPTIMISE, out)
+        fit(model, batches, OPTIMISE, out)
     assert newer.names() == [".epoch", "marker"]

@@ -1,5 +1,6 @@
 """Weights shared out among processes: the same bits as one process, from anyone's checkpoint."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -14,17 +15,19 @@ from torch import distributed, multiprocessing
 from transformers import AutoModelForPreTraining
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.errors import ArtifactError
+from pipelines.core.errors import ArtifactError, StorageError
 from pipelines.core.storage import Store
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.checkpoint import save_model
 from pipelines.model.config import ModelConfig
+from pipelines.tasks.batches import Batches
 from pipelines.tasks.config import MaskedLM
-from pipelines.tasks.open import Batching, Rows, open_task
-from pipelines.tasks.protocol import Batch, Task
+from pipelines.tasks.open import Rows, open_task
+from pipelines.tasks.protocol import Batch
 from pipelines.tokenizer.load import open_tokenizer
+from pipelines.train import state
 from pipelines.train.config import Optimise
-from pipelines.train.loop import fit
+from pipelines.train.loop import batches_of, fit
 from pipelines.train.sharded import Sharded, blocks
 from pipelines.train.team import Team
 
@@ -47,27 +50,27 @@ class KilledError(Exception):
 
 
 class Stopping:
-    """A task that ends the process when batch `at` is asked for."""
+    """Batches that end the process when that of step `at` is asked for."""
 
-    def __init__(self, task: Task, at: int) -> None:
-        self._task, self._at = task, at
+    def __init__(self, batches: Batches, at: int) -> None:
+        self._batches, self._at = batches, at
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
+        return getattr(self._batches, name)
 
-    def batches(self, step: int) -> list[Batch]:
+    def part(self, step: int, part: int) -> Batch:
         if step == self._at:
             raise KilledError
-        return self._task.batches(step)
+        return self._batches.part(step, part)
 
 
 def opened(
     tokenizer: Path, tokens: Path, optimise: Optimise, shape: ModelConfig = SHAPE
-) -> tuple[Any, Task]:
+) -> tuple[Any, Batches]:
     known = open_tokenizer(tokenizer)
     model = build(shape, Vocabulary(len(known), known.pad_token_id), None, optimise.seed)
-    order = Batching(optimise.seed, optimise.batch_rows, optimise.shards)
-    return model, open_task(MaskedLM(), Rows(tokens, tokenizer), order)[0]
+    task, _ = open_task(MaskedLM(), Rows(tokens, tokenizer), optimise.seed)
+    return model, batches_of(task, optimise)
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -93,9 +96,9 @@ def learn(
 ) -> str:
     """Learn on from what is in `folder`; the weights' digest and the history."""
     torch.set_num_threads(1)  # as in every training process
-    model, task = opened(tokenizer, tokens, optimise, shape)
-    task = task if stop is None else Stopping(task, stop)
-    fitted = fit(model, task, optimise, workspace(folder))
+    model, batches = opened(tokenizer, tokens, optimise, shape)
+    batches = batches if stop is None else Stopping(batches, stop)
+    fitted = fit(model, batches, optimise, workspace(folder))
     return f"{digest(model)} {json.dumps(fitted.history)}"
 
 
@@ -111,8 +114,8 @@ def one_of(rank: int, root: Path, tokenizer: Path, tokens: Path) -> None:
     with pytest.raises(KilledError):
         learn(root / "two-one", tokenizer, tokens, FREE, stop=6)
     found["again"] = learn(root / "free", tokenizer, tokens, FREE)  # finds itself finished
-    model, task = opened(tokenizer, tokens, FREE)
-    fit(model, task, FREE, workspace(root / "free"))
+    model, batches = opened(tokenizer, tokens, FREE)
+    fit(model, batches, FREE, workspace(root / "free"))
     if not rank:
         save_model(model, tokenizer, {"kind": "masked-lm"}, 16, root / "model")
     (root / f"{rank}.json").write_text(json.dumps(found))
@@ -251,10 +254,6 @@ def test_a_checkpoint_of_another_model_is_refused(saved: Path, given: tuple[Path
         alone(saved, given, FREE, shape=wider)
 
 
-def rows(*counts: int) -> list[Batch]:
-    return [Batch({}, {}, tuple(range(count)), 0) for count in counts]
-
-
 @pytest.mark.parametrize(
     ("counts", "size", "expected"),
     [
@@ -273,7 +272,7 @@ def test_every_process_takes_as_many_turns(
         team = Team()
         sharded = Sharded(torch.nn.Linear(2, 2), team)
         team.rank, team.size = rank, size
-        found.append(list(sharded.turns(rows(*counts))))
+        found.append(list(sharded.turns(counts)))
     assert found == expected
 
 
@@ -302,3 +301,27 @@ def test_every_architectures_blocks_are_found(architecture: str, count: int) -> 
 def test_muon_is_refused_whose_sums_would_depend_on_the_number_of_workers() -> None:
     with pytest.raises(ValidationError, match="take adamw or replicate"):
         Optimise.model_validate({"steps": 1, "parallel": "shard", "optimizer": {"kind": "muon"}})
+
+
+def test_a_full_disk_is_told_and_costs_no_checkpoint(
+    given: tuple[Path, Path], small_disk: Path
+) -> None:
+    optimise = FREE.model_copy(update={"checkpoint_steps": 2})
+    model, batches = opened(*given, optimise)
+    filler = small_disk / "filler"
+
+    class Filling(Stopping):
+        def part(self, step: int, part: int) -> Batch:
+            if step == 7:  # made once the checkpoint of step 4 is written
+                with contextlib.suppress(OSError):
+                    filler.write_bytes(b"x" * 2**20)
+            return super().part(step, part)
+
+    out = Workspace.take(Store.at(str(small_disk / "work")))
+    with pytest.raises(StorageError, match=r"checkpoint of step [68]: .*before it is kept: make"):
+        fit(model, Filling(batches, -1), optimise, out)
+    filler.unlink()
+    assert state.newest_verified(workspace(small_disk / "work")).step in (4, 6)
+    learnt = learn(small_disk / "work", *given, optimise)
+    shutil.rmtree(small_disk / "work")
+    assert alone(small_disk / "work", given, optimise) == learnt

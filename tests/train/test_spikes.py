@@ -124,10 +124,10 @@ class Stopping(Distance):
         super().__init__(value)
         self._at = at
 
-    def batches(self, step: int) -> list:  # type: ignore[type-arg]
+    def parts(self, step: int) -> list:  # type: ignore[type-arg]
         if step == self._at:
             raise KilledError
-        return super().batches(step)
+        return super().parts(step)
 
 
 @pytest.mark.parametrize("at", [0, 3, 10, 13, 14, 15, 17, 26])

@@ -133,9 +133,8 @@ def test_a_worker_killed_in_training_changes_no_byte(
         update={"optimise": OPTIMISE.model_copy(update={"steps": 400, "checkpoint_steps": 20})}
     )
     undisturbed = step_for(longer, pretraining, "undisturbed")
-    alone = undisturbed.placement.model_copy(update={"workers": 1})
-    undisturbed = replace(undisturbed, placement=alone)
-    stage.make(longer, undisturbed)
+    settings = {"config": longer, "inputs": pretraining, "out": undisturbed.out, "labels": []}
+    stage.learn(settings)  # by one process, without Ray
     killed = step_for(longer, pretraining, "killed")
     killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
     killer.start()

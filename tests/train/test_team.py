@@ -7,7 +7,6 @@ import torch
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.storage import Store
-from pipelines.tasks.protocol import Batch
 from pipelines.train.state import Checkpoint
 from pipelines.train.team import Replicated, Team
 
@@ -17,10 +16,6 @@ def process(rank: int, size: int) -> Replicated:
     team = Team()
     team.rank, team.size = rank, size
     return Replicated(torch.nn.Linear(2, 2), team)
-
-
-def rows(*counts: int) -> list[Batch]:
-    return [Batch({}, {}, tuple(range(count)), 0) for count in counts]
 
 
 def test_alone_a_process_is_its_own_team() -> None:
@@ -34,7 +29,7 @@ def test_alone_a_process_is_its_own_team() -> None:
 def test_each_part_with_rows_is_learnt_from_once_whatever_the_number_of_processes(
     size: int,
 ) -> None:
-    turns = [list(process(rank, size).turns(rows(4, 0, 3, 1, 0))) for rank in range(size)]
+    turns = [list(process(rank, size).turns((4, 0, 3, 1, 0))) for rank in range(size)]
     assert sorted(turn for taken in turns for turn in taken) == [(0, 1.0), (2, 1.0), (3, 1.0)]
 
 

@@ -120,7 +120,7 @@ def test_rates_count_what_was_done_and_the_share_of_the_highest_peak_measured() 
     batch = Batch({"input_ids": torch.ones(1, 64), "attention_mask": mask}, {}, (0,), 20)
     with meter.waiting():
         time.sleep(0.01)
-    meter.count([batch])
+    meter.count(meter.work([batch]))
     first = meter.read()
     assert first["tokens_per_s"] == pytest.approx(64 / first["seconds"])
     assert first["useful_tokens_per_s"] == pytest.approx(20 / first["seconds"])
