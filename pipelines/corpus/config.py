@@ -72,6 +72,7 @@ class CorpusConfig(StageConfig):
 
     stage: ClassVar[str] = "corpus"
     makes: ClassVar[str] = "Corpus"
+    version: ClassVar[int] = 2
 
     sources: tuple[Source, ...] = Field(min_length=1, description="where the raw text comes from")
     rules: tuple[RuleSet, ...] = Field(
@@ -126,15 +127,17 @@ class CorpusConfig(StageConfig):
         return self
 
     def raw_digests(self) -> dict[str, str]:
-        """SHA-256 of every raw file, by name.
+        """SHA-256 of every raw file, by name; behind what it is for, unless that is a source.
 
         Raises:
             DataError: a path matches nothing.
         """
-        examples = (*self.quality.wanted, *self.quality.unwanted) if self.quality else ()
-        sets = self.decontaminate.sets if self.decontaminate else ()
+        roles: dict[str, tuple[Files, ...]] = {}
+        if self.quality:
+            roles |= {"wanted": self.quality.wanted, "unwanted": self.quality.unwanted}
+        if self.decontaminate:
+            roles["evaluation"] = self.decontaminate.sets
         found = raw.digests(self.sources)
-        for role, files in (("example", examples), ("evaluation", sets)):
-            digests = raw.digests(files) if files else {}
-            found |= {f"{role}: {name}": digest for name, digest in digests.items()}
+        for role, files in roles.items():
+            found |= {f"{role}: {name}": digest for name, digest in raw.digests(files).items()}
         return found

@@ -326,10 +326,18 @@ def _unique(found: list[tuple[RawFile, str]]) -> Iterator[RawFile]:
 
 
 def _as_read(raw: RawFile) -> str:
-    """A file's name, and the format and fields that it is read with, so far as they are unusual."""
+    """A file's name, and the format, fields and weight it is read with, so far as unusual.
+
+    They tell the sources of a file apart, for the paths of a source are not identity.
+    """
+    usual: dict[str, object] = {
+        "format": _format(raw.name),
+        "text": "text",
+        "label": None,
+        "weight": 1.0,
+    }
     if raw.format == "code":
-        return f"{raw.name} (format=code)"
-    usual = {"format": _format(raw.name), "text": "text", "label": None, "weight": 1.0}
+        usual["label"] = raw.label  # the suffix, which the name has
     odd = [f"{key}={getattr(raw, key)}" for key in usual if getattr(raw, key) != usual[key]]
     return f"{raw.name} ({', '.join(odd)})" if odd else raw.name
 
