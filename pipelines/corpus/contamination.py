@@ -18,7 +18,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,10 +82,6 @@ class Index:
         cells = np.zeros(1 << bits, np.bool_)
         cells[self.hashes >> np.uint64(64 - bits)] = True
         return cells
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the table, which is cheaper made anew than sent."""
-        return {name: value for name, value in vars(self).items() if name != "cells"}
 
     def to_bytes(self) -> bytes:
         """One safetensors file, the same bytes for the same items."""
@@ -159,27 +154,11 @@ def matches(index: Index, text: str, min_share: float = MIN_SHARE) -> list[Match
     return found
 
 
-def report(index: Index, found: Iterable[Sequence[Match]]) -> dict[str, dict[str, int]]:
-    """For each evaluation set: its items, how many were found, and in how many documents.
-
-    Args:
-        index: of the evaluation sets.
-        found: the matches of each document.
-    """
-    items = Counter(name for name, _ in index.names)
-    hit: defaultdict[str, set[str]] = defaultdict(set)
-    documents: Counter[str] = Counter()
-    for one in found:
-        documents.update({match.set for match in one})
-        for match in one:
-            hit[match.set].add(match.item)
+def sizes(index: Index) -> dict[str, dict[str, int]]:
+    """Of each evaluation set: its items, and how many are too short to be looked for."""
+    long = Counter(name for name, _ in index.names)
     return {
-        name: {
-            "items": items[name] + short,
-            "items_too_short": short,
-            "items_hit": len(hit[name]),
-            "documents_hit": documents[name],
-        }
+        name: {"items": long[name] + short, "too_short": short}
         for name, short in sorted(index.short.items())
     }
 

@@ -8,12 +8,10 @@ of CPUs nor a kill changes a byte.
 """
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,24 +21,22 @@ from numpy.typing import NDArray
 from pipelines.core.artifact import Workspace
 from pipelines.core.cluster import spread
 from pipelines.core.errors import DataError
-from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
-from pipelines.corpus import contamination, dedup, duplicates, passages, quality, readers, schema
-from pipelines.corpus.clean import clean
+from pipelines.corpus import duplicates, passages, readers, schema
 from pipelines.corpus.config import CorpusConfig, Passages
+from pipelines.corpus.learn import evaluated, learn, learnt
 from pipelines.corpus.page import page
 from pipelines.corpus.readers import slices
-from pipelines.corpus.records import Document, Slice
-from pipelines.corpus.refine import Learnt, copies, refined, split
+from pipelines.corpus.records import Slice
+from pipelines.corpus.refine import copies, refined, split
 from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.shuffle import Spread
-from pipelines.corpus.sources import Files, RawFile, expand
+from pipelines.corpus.sources import RawFile, expand
 from pipelines.corpus.tally import tally
 
 Row = dict[str, Any]
 Cut = tuple[int, int, int, bool, int]  # a slice without its file
 SLICES = ".work/slices.json"
-QUALITY, EVALUATION = ".work/quality.safetensors", ".work/evaluation.safetensors"
 ROWS = 0xFFFFFFFF  # of a document's number: its row in the part
 FOLDERS = {"candidate": "data", "rejected": "rejected", "quarantined": "quarantine"}
 NAMES_HELD = 64  # parts whose ids a task holds, some 0.5 MB each
@@ -56,21 +52,21 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     """The corpus: `data/`, `rejected/`, `quarantine/` and `report.json`.
 
     Raises:
-        DataError: nothing is kept, a document is unaccounted for, or most of a source would go as
-            near-duplicates.
+        DataError: nothing is kept, a document is unaccounted for, most of a source would go as
+            near-duplicates, or a file that texts are judged by cannot be read whole.
     """
     clock = time.perf_counter()
     raws = expand(config.sources)
     parts = _parts(raws, config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
-    _learn(config, step.out)
+    learn(config, step.out)
     _pass(spread, partial(_first_pass, config, parts, step.out), count, step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
     weights = {raw.name: raw.weight for raw in raws if raw.weight != 1}
     dropped = _pass(briefly, partial(_second_pass, config, weights, step.out), count, step, count)
     tallies = [json.loads(step.out.read(_tallied(part))) for part in range(count)]
-    report = summary(tallies)
+    report = summary(tallies) | {"evaluation": evaluated(config, step.out)}
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     step.out.write("report.html", page(step.name, report, samples(tallies)).encode())
     rate = report["read"] / (time.perf_counter() - clock)
@@ -127,11 +123,11 @@ def _first_pass(
     """Read and judge the documents of one part; returns how many there are, and candidates."""
     if out.exists(schema.part(schema.WORK, number)):
         return _size(out, schema.NAMED, number), _size(out, schema.KEYED, number)
-    learnt, candidates, index = _learnt(config, out), 0, -1
+    judges, candidates, index = learnt(config, out), 0, -1
     work, names, keys = map(schema.Writer, (schema.WORKING, schema.NAMES, schema.KEYS))
     records = (record for part in parts[number] for record in readers.documents(part))
     for index, record in enumerate(records):
-        row = refined(config, record, learnt)
+        row = refined(config, record, judges)
         work.add(row)
         names.add(row)
         if row["status"] == "candidate":
@@ -141,47 +137,6 @@ def _first_pass(
     out.write(schema.part(schema.KEYED, number), keys.done())
     out.write(schema.part(schema.WORK, number), work.done())  # the last: it says all are written
     return index + 1, candidates
-
-
-def _learn(config: CorpusConfig, out: Workspace) -> None:
-    """Write what texts are judged by: the classifier of the examples, the evaluation items."""
-    if config.quality and not out.exists(QUALITY):
-        wanted, unwanted = (
-            (text for _, text in _plain(files))
-            for files in (config.quality.wanted, config.quality.unwanted)
-        )
-        out.write(QUALITY, quality.train(wanted, unwanted).to_bytes())
-    if config.decontaminate and not out.exists(EVALUATION):
-        items: dict[str, list[tuple[str, str]]] = {}
-        for document, text in _plain(config.decontaminate.sets):
-            items.setdefault(document.source, []).append((str(document.row), text))
-        out.write(EVALUATION, contamination.build(items).to_bytes())
-
-
-def _plain(files: tuple[Files, ...]) -> Iterator[tuple[Document, str]]:
-    """The readable documents of some files, and their cleaned texts."""
-    for raw in expand(files):
-        for part in slices(raw, sys.maxsize):
-            for record in readers.documents(part):
-                if isinstance(record, Document):
-                    yield record, clean(record.text)
-
-
-def _learnt(config: CorpusConfig, out: Workspace) -> Learnt:
-    """What `_learn` wrote, loaded, for one part."""
-    return Learnt(
-        words=dedup.Words(),
-        quality=_opened(out, QUALITY, quality.load) if config.quality else None,
-        evaluation=_opened(out, EVALUATION, contamination.load) if config.decontaminate else None,
-    )
-
-
-@lru_cache(maxsize=2)  # both of a step, in a process that works on many parts
-def _opened(out: Workspace, name: str, load: Callable[[str], Any]) -> Any:
-    with scratch() as folder:
-        path = Path(folder) / "learnt"
-        path.write_bytes(out.read(name))
-        return load(str(path))
 
 
 def _size(out: Workspace, folder: str, number: int) -> int:

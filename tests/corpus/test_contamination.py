@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import pickle
 import random
 import string
 import time
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.core.errors import DataError
 from pipelines.corpus import contamination
-from pipelines.corpus.contamination import RUN, SEED, Match, build, fold, load, matches, report
+from pipelines.corpus.contamination import RUN, SEED, Match, build, fold, load, matches, sizes
 
 ITEM = "Janet's ducks lay 16 eggs per day; she eats three for breakfast every morning, and bakes."
 SHORT = "unflinchingly bleak and desperate"  # 30 letters
@@ -56,7 +55,11 @@ def test_a_short_item_is_found_whole_or_not_at_all(index):
 def test_items_below_a_seed_are_counted_as_not_looked_for(index):
     assert len(fold("a gem")) < SEED
     assert matches(index, "a gem") == []
-    assert report(index, [])["films"]["items_too_short"] == 1
+    assert sizes(index) == {
+        "films": {"items": 2, "too_short": 1},
+        "hotels": {"items": 1, "too_short": 0},
+        "maths": {"items": 1, "too_short": 0},
+    }
 
 
 def test_the_share_is_what_is_covered_by_runs_of_enough_bytes(index):
@@ -74,23 +77,14 @@ def test_two_runs_around_a_change_add_up():
     assert matches(made, " ".join(words)) == [Match("set", "i", round(234 / 240, 4))]
 
 
-def test_the_report_counts_items_and_documents(index):
-    found = [matches(index, text) for text in (ITEM, ITEM + SHORT, "clean", CHINESE)]
-    assert report(index, found) == {
-        "films": {"items": 2, "items_too_short": 1, "items_hit": 1, "documents_hit": 1},
-        "hotels": {"items": 1, "items_too_short": 0, "items_hit": 1, "documents_hit": 1},
-        "maths": {"items": 1, "items_too_short": 0, "items_hit": 1, "documents_hit": 2},
-    }
-
-
 def test_an_index_is_the_same_file_however_often_it_is_built_and_reads_back(index, tmp_path):
     sets = {"hotels": [("h1", CHINESE)], "films": [("f1", SHORT), ("f2", "a gem")]}
     again = build(sets | {"maths": [("m1", ITEM)]})
     assert again.to_bytes() == index.to_bytes()
     (tmp_path / "index").write_bytes(index.to_bytes())
-    for copy in (load(str(tmp_path / "index")), pickle.loads(pickle.dumps(index))):
-        assert matches(copy, ITEM + CHINESE) == matches(index, ITEM + CHINESE)
-        assert copy.to_bytes() == index.to_bytes()
+    copy = load(str(tmp_path / "index"))
+    assert matches(copy, ITEM + CHINESE) == matches(index, ITEM + CHINESE)
+    assert copy.to_bytes() == index.to_bytes()
 
 
 def test_an_index_of_another_version_is_refused(index, tmp_path, monkeypatch):
@@ -175,6 +169,5 @@ def test_chnsenticorps_dev_set_repeats_its_train_set(shared_data):
     found = [matches(index, row["text"]) for row in train]
     assert len(same) == 342
     assert same <= {match.item for one in found for match in one if match.share == 1}
-    counts = report(index, found)["chnsenticorp"]
-    assert counts["items_too_short"] == 0
-    assert 342 <= counts["items_hit"] <= 360
+    assert sizes(index)["chnsenticorp"]["too_short"] == 0
+    assert 342 <= len({match.item for one in found for match in one}) <= 360
