@@ -1,4 +1,8 @@
-"""A document as read -> cleaned, judged, masked and hashed: one row of `schema.WORKING`."""
+"""A document as read -> cleaned, judged, drawn, masked and hashed: one row of `schema.WORKING`.
+
+It is drawn by its source's weight here, before duplicates are looked for: one that is not taken
+must not be what an equal one of another source goes for.
+"""
 
 import json
 import logging
@@ -34,13 +38,15 @@ class Learnt:
     evaluation: contamination.Index | None = None
 
 
-def refined(config: CorpusConfig, record: Document | Quarantined, learnt: Learnt) -> Row:
-    """A row of `schema.WORKING`."""
+def refined(
+    config: CorpusConfig, record: Document | Quarantined, learnt: Learnt, weight: float = 1.0
+) -> Row:
+    """A row of `schema.WORKING`; `weight` is that of the record's source."""
     if isinstance(record, Quarantined):
         return {"status": "quarantined"} | vars(record)
     try:
         place = {"source": record.source, "row": record.row, "offset": record.offset}
-        return place | _judged(config, record, learnt)
+        return place | _judged(config, record, learnt, weight)
     except Exception as error:  # noqa: BLE001 (one document must not end the job)
         log.warning("%s:%d: %r", record.source, record.row, error)
         reason = f"processing failed: {type(error).__name__}"
@@ -48,9 +54,10 @@ def refined(config: CorpusConfig, record: Document | Quarantined, learnt: Learnt
         return {"status": "quarantined"} | vars(bad)
 
 
-def _judged(config: CorpusConfig, document: Document, learnt: Learnt) -> Row:
+def _judged(config: CorpusConfig, document: Document, learnt: Learnt, weight: float) -> Row:
     text = clean(document.text)
     before = _sampled(document) if text != document.text else None
+    chosen = split(text, config.holdout)
     language, score = detect(text)
     if score < config.min_language_score:
         language = "und"
@@ -65,12 +72,21 @@ def _judged(config: CorpusConfig, document: Document, learnt: Learnt) -> Row:
     row: Row = {"text": text, "label": document.label, "language": language, "before": before}
     if failure:
         return row | {"status": "rejected"} | failure
-    row |= {"status": "candidate", "masked": json.dumps(masked, sort_keys=True)}
-    row["fingerprint"] = dedup.fingerprint(text)
+    taken = copies(f"{document.source}:{document.row}", weight, chosen)
+    row |= {"split": chosen, "taken": taken, "masked": json.dumps(masked, sort_keys=True)}
+    if not taken:
+        sampled = {"reason": "sampled", "rule": "weight", "threshold": weight}
+        return row | {"status": "rejected"} | sampled
+    return row | {"status": "candidate"} | _keys(config, text, learnt)
+
+
+def _keys(config: CorpusConfig, text: str, learnt: Learnt) -> Row:
+    """What duplicates of a document are found by."""
+    keys: Row = {"fingerprint": dedup.fingerprint(text)}
     if near := config.near_duplicates:
         grams = dedup.grams(text, near.ngram, learnt.words)
-        row["bands"] = dedup.bands(grams, near.bands, near.rows)
-    return row
+        keys["bands"] = dedup.bands(grams, near.bands, near.rows)
+    return keys
 
 
 def _sampled(document: Document) -> str | None:
@@ -126,5 +142,8 @@ def copies(name: str, weight: float, chosen: str) -> int:
 
 
 def split(text: str, holdout: float) -> str:
-    """By the text's hash, so that a document is in the same split of every corpus."""
+    """By the hash of the cleaned text, so that a document is in the same split of every corpus.
+
+    The text is that before any rule, mask or passage changes it: settings must not move a document.
+    """
     return "test" if xxhash.xxh64_intdigest(text.encode()) % 10**6 < holdout * 10**6 else "train"

@@ -70,6 +70,8 @@ WORKING = pa.schema(
         "threshold": pa.float64(),
         "into": pa.string(),  # the evaluation item that a contaminated text repeats
         "masked": pa.string(),  # JSON: personal data replaced, by type
+        "split": pa.string(),  # of one that passed the rules, as is `taken`
+        "taken": pa.int32(),  # how often its source's weight takes it
     }
 )
 """Every record read, between the two passes; never committed."""

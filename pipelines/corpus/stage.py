@@ -1,6 +1,6 @@
 """Raw files -> Corpus, on Ray Data.
 
-Two passes over the text, each one task a part. The first reads, cleans, judges, masks and hashes;
+Two passes over the text, a task a part. The first reads, cleans, judges, draws, masks and hashes;
 between them duplicates are found from the hashes, and the texts of pairs alone are looked at again
 to verify them; the second writes what stays, what was left out and why. A part depends on the
 settings and the files alone, and one that is written already is skipped, so neither the number
@@ -28,7 +28,7 @@ from pipelines.corpus.learn import evaluated, learn, learnt
 from pipelines.corpus.page import page
 from pipelines.corpus.readers import slices
 from pipelines.corpus.records import Slice
-from pipelines.corpus.refine import copies, refined, split
+from pipelines.corpus.refine import refined
 from pipelines.corpus.report import counts, samples, summary
 from pipelines.corpus.shuffle import Spread
 from pipelines.corpus.sources import RawFile, expand
@@ -56,15 +56,14 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
             near-duplicates, or a file that texts are judged by cannot be read whole.
     """
     clock = time.perf_counter()
-    raws = expand(config.sources)
-    parts = _parts(raws, config.shard_docs, config.shard_mb << 20, step.out)
+    parts = _parts(expand(config.sources), config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
     learn(config, step.out)
     _pass(spread, partial(_first_pass, config, parts, step.out), count, step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
-    weights = {raw.name: raw.weight for raw in raws if raw.weight != 1}
-    dropped = _pass(briefly, partial(_second_pass, config, weights, step.out), count, step, count)
+    second = partial(_second_pass, config.passages, step.out)
+    dropped = _pass(briefly, second, count, step, count)
     tallies = [json.loads(step.out.read(_tallied(part))) for part in range(count)]
     report = summary(tallies) | {"evaluation": evaluated(config, step.out)}
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
@@ -125,9 +124,9 @@ def _first_pass(
         return _size(out, schema.NAMED, number), _size(out, schema.KEYED, number)
     judges, candidates, index = learnt(config, out), 0, -1
     work, names, keys = map(schema.Writer, (schema.WORKING, schema.NAMES, schema.KEYS))
-    records = (record for part in parts[number] for record in readers.documents(part))
-    for index, record in enumerate(records):
-        row = refined(config, record, judges)
+    records = ((part, record) for part in parts[number] for record in readers.documents(part))
+    for index, (part, record) in enumerate(records):
+        row = refined(config, record, judges, part.raw.weight)
         work.add(row)
         names.add(row)
         if row["status"] == "candidate":
@@ -236,11 +235,9 @@ def _staying(out: Workspace, part: int) -> Iterator[tuple[int, str]]:
             yield index, row["text"]
 
 
-def _second_pass(
-    config: CorpusConfig, weights: dict[str, float], out: Workspace, part: int
-) -> tuple[int, int]:
+def _second_pass(how: Passages | None, out: Workspace, part: int) -> tuple[int, int]:
     """Write one part's kept, rejected and quarantined records; returns records, passages cut."""
-    dropped, how = passages.dropped(out, part), config.passages
+    dropped = passages.dropped(out, part)
     if out.exists(_tallied(part)):
         return _size(out, schema.NAMED, part), sum(map(len, dropped.values()))
     merges = _named(out, part)
@@ -253,15 +250,7 @@ def _second_pass(
             row.update(merges[index])
         elif how and index in dropped:
             row.update(_cut_passages(row["text"], dropped[index], how))
-        taken = 1
-        if row["status"] == "candidate":
-            row["split"] = split(row["text"], config.holdout)
-            weight = weights.get(row["source"], 1.0)
-            taken = copies(row["id"], weight, row["split"])
-            if not taken:
-                row |= {"status": "rejected", "reason": "sampled", "rule": "weight"}
-                row["threshold"] = weight
-        for epoch in range(max(taken, 1)):
+        for epoch in range(row["taken"] if row["status"] == "candidate" else 1):
             writers[FOLDERS[row["status"]]].add(row | {"epoch": epoch})
     for folder, writer in writers.items():
         out.write(schema.part(folder, part), writer.done())

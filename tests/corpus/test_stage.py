@@ -138,6 +138,19 @@ def test_sources_are_mixed_by_weight_and_repeats_are_told(tmp_path, ray_local):
     }
 
 
+def test_a_document_that_its_weight_leaves_out_takes_no_other_with_it(tmp_path, ray_local):
+    """Of two sources with the same texts the earlier is taken by half, the later whole."""
+    texts = [_story(row) for row in range(40)]
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    half, whole = Files(paths=(str(tmp_path / "a.jsonl"),), weight=0.5), str(tmp_path / "b.jsonl")
+    sources = (half, Files(paths=(whole,)))
+    settings = {"rules": (), "languages": (), "near_duplicates": NearDuplicates(alarm=None)}
+    out, outcome = _make(CorpusConfig(sources=sources, **settings), tmp_path)
+    assert sorted(_table(out, "data")["text"].to_pylist()) == sorted(texts)
+    assert 0 < outcome.counts["merged"] < 40
+
+
 def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_path, ray_local):
     """120 letters from one template: 119 of them are like the first."""
     words = _story(1)
