@@ -224,21 +224,32 @@ def _files(source: Files, path: str) -> Iterator[tuple[RawFile, str]]:
     matches = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
     if not matches:
         raise DataError(f"{path}: no such file; give an existing file, folder or glob pattern")
+    kinds = {info.path: _kind(source, info) for info in matches}
+    if not any(kinds.values()):
+        raise _unknown(path, matches)
     root = filesystem(base)[1].rstrip("/")
     for info in sorted(matches, key=lambda info: info.path):
-        relative = info.path.removeprefix(root).lstrip("/") or info.base_name
-        kind = source.format if source.format != "auto" else _format(info.base_name)
-        if kind is None and (pattern or relative != info.base_name or info.path != root):
-            continue  # a folder or pattern may hold other files, such as a README.html
-        if kind is None:
-            raise DataError(
-                f"{path}: unknown suffix; expected one of {', '.join(SUFFIXES)}, or set format"
+        # A folder or pattern may hold other files beside, such as a licence.
+        if kind := kinds[info.path]:
+            relative = info.path.removeprefix(root).lstrip("/") or info.base_name
+            location = _location(path, info.path)
+            yield (
+                RawFile(info.base_name, location, kind, info.size, source.text, source.label),
+                relative,
             )
-        location = _location(path, info.path)
-        yield (
-            RawFile(info.base_name, location, kind, info.size, source.text, source.label),
-            relative,
-        )
+
+
+def _unknown(path: str, matches: list[fs.FileInfo]) -> DataError:
+    names = (f".{info.extension}" if info.extension else info.base_name for info in matches)
+    found = sorted(set(names))
+    return DataError(
+        f"{path}: unknown suffix {', '.join(found[:5])}{', ...' if found[5:] else ''}; "
+        f"expected one of {', '.join(SUFFIXES)}, or set format"
+    )
+
+
+def _kind(source: Files, info: fs.FileInfo) -> Format | None:
+    return source.format if source.format != "auto" else _format(info.base_name)
 
 
 def _code(source: Code, path: str) -> Iterator[tuple[RawFile, str]]:
@@ -246,15 +257,22 @@ def _code(source: Code, path: str) -> Iterator[tuple[RawFile, str]]:
     base, pattern = _base(path)
     root = filesystem(base)[1].rstrip("/")
     found = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
-    chosen = [info for info in found if info.base_name.endswith(source.suffixes)]
-    if not chosen:
-        raise DataError(f"{path}: no file ends in one of {', '.join(source.suffixes)}")
-    for info in sorted(chosen, key=lambda info: info.path):
-        relative = info.path.removeprefix(root).lstrip("/") or info.base_name
-        if VENDORED.isdisjoint(relative.split("/")[:-1]):
-            label = info.base_name.rpartition(".")[2]
-            location = _location(path, info.path)
-            yield RawFile(relative, location, "code", info.size, label=label), relative
+    chosen = {
+        info.path.removeprefix(root).lstrip("/") or info.base_name: info
+        for info in sorted(found, key=lambda info: info.path)
+        if info.base_name.endswith(source.suffixes)
+    }
+    own = {name: info for name, info in chosen.items() if not VENDORED & {*name.split("/")[:-1]}}
+    if not own:
+        raise DataError(
+            f"{path}: no file ends in one of {', '.join(source.suffixes)}; {len(chosen)} in "
+            f"folders of vendored code ({', '.join(sorted(VENDORED)[:3])}, ...) are left out; "
+            "name such a folder itself to read it"
+        )
+    for relative, info in own.items():
+        label = info.base_name.rpartition(".")[2]
+        location = _location(path, info.path)
+        yield RawFile(relative, location, "code", info.size, label=label), relative
 
 
 def _base(path: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from pipelines.corpus.config import CorpusConfig
-from pipelines.corpus.sources import Files, PythonDocs, digests, expand, filesystem
+from pipelines.corpus.sources import Code, Files, PythonDocs, digests, expand, filesystem
 
 
 @pytest.fixture
@@ -48,6 +48,25 @@ def test_a_file_of_unknown_suffix_needs_a_format(folder):
     with pytest.raises(DataError, match=r"page\.pdf: unknown suffix"):
         names(folder / "page.pdf")
     assert names(folder / "page.pdf", format="text") == ["page.pdf"]
+
+
+def test_a_folder_or_pattern_without_a_readable_file_is_refused_and_names_what_it_has(tmp_path):
+    for name in ("a.jsonl.bz2", "b.log", "README"):
+        (tmp_path / name).write_text("x")
+    for path in (tmp_path, tmp_path / "*"):
+        with pytest.raises(
+            DataError, match=r"unknown suffix \.bz2, \.log, README; expected one of"
+        ):
+            names(path)
+    assert len(names(tmp_path, format="text")) == 3
+
+
+def test_a_folder_of_nothing_but_vendored_code_is_refused(tmp_path):
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor/a.py").write_text("x")
+    with pytest.raises(DataError, match=r"no file ends in .*; 1 in folders of vendored code"):
+        expand((Code(paths=(str(tmp_path),)),))
+    assert [raw.name for raw in expand((Code(paths=(str(tmp_path / "vendor"),)),))] == ["a.py"]
 
 
 def test_files_of_one_name_are_told_apart(folder):
