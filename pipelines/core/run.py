@@ -28,7 +28,7 @@ from pipelines.core.config import Json, Placement
 from pipelines.core.errors import DataError
 from pipelines.core.plan import Planned, hashed, look, plan_step, source_digest, target_of
 from pipelines.core.storage import Store
-from pipelines.core.workflow import Observer, Outcome, Step, Workflow
+from pipelines.core.workflow import Observer, Outcome, Step, Workflow, elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,12 @@ def run(
         observers: told of each event.
         session: opens the Ray cluster; entered only if a step has to run.
         fresh_code: also run steps whose stage's source has changed since.
+
+    Raises:
+        ArtifactError: an artifact that is named by path or URI is missing or damaged.
     """
+    for artifact in elsewhere(workflow).values():
+        artifact.verify()  # every file is hashed: a plan only looks at the manifest
     store = Store.at(placement.storage)
     made: dict[str, Artifact | None] = {}
     with contextlib.ExitStack() as stack:

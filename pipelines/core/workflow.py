@@ -134,17 +134,29 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def check_sources(workflow: Workflow) -> None:
-    """Make sure, before any cluster starts, that everything made elsewhere is there and whole.
+    """Make sure, before any cluster starts, that everything made elsewhere is there.
 
     Raises:
         DataError: a raw file is missing.
-        ArtifactError: an artifact named by URI is missing or torn.
+        ArtifactError: an artifact named by URI is missing or of another kind.
     """
     for config in workflow.steps.values():
         config.raw_digests()
-        for reference, kinds in inputs(config).values():
-            if not reference.startswith("@"):
-                open_artifact(reference, kinds)
+    elsewhere(workflow)
+
+
+def elsewhere(workflow: Workflow) -> dict[str, Artifact]:
+    """The artifacts that steps name by path or URI, not by `@step`, opened.
+
+    Raises:
+        ArtifactError: one is missing or of another kind.
+    """
+    named = (found for config in workflow.steps.values() for found in inputs(config).values())
+    return {
+        reference: open_artifact(reference, kinds)
+        for reference, kinds in named
+        if not reference.startswith("@")
+    }
 
 
 def snapshot(workflow: Workflow) -> Json:

@@ -331,6 +331,21 @@ def test_ray_is_opened_only_when_a_step_has_to_run(fake, tmp_path):
     assert sorted(made) == ["joined", "words"]
 
 
+def test_an_artifact_named_by_path_is_hashed_before_anything_runs(fake, tmp_path):
+    made = fake.run_flow(fake.flow(), str(tmp_path / "there"))
+    words = Path(made["words"].uri)
+    flow = Workflow("fake")
+    flow.add("joined", fake.JoinConfig(corpus=str(words)))
+    (part,) = words.rglob("part-0")
+    part.chmod(0o644)
+    part.write_bytes(b"six")
+    assert actions(flow, str(tmp_path / "here"))["joined"][0] == "RUN"
+    events = Events()
+    with pytest.raises(ArtifactError, match="data/part-0 was altered"):
+        fake.run_flow(flow, str(tmp_path / "here"), events)
+    assert not events.seen
+
+
 def test_a_step_must_have_a_new_plain_name_and_name_earlier_inputs(fake):
     workflow = fake.flow()
     for name in ("words", "Words", "a/b", "", "a.b", "../x"):
