@@ -1,26 +1,33 @@
-"""CSV and TSV files -> documents; a row may hold lines within quotes."""
+"""CSV and TSV files -> documents; a row may hold lines within quotes.
+
+All rows of a file are read in one encoding, which its first bytes tell, whichever slice is read.
+"""
 
 import csv
 import itertools
 from collections.abc import Iterator
 
-from pipelines.corpus.encoding import decoded
+from pipelines.corpus.encoding import lines_encoding
 from pipelines.corpus.records import Document, Quarantined, Slice, document
 from pipelines.corpus.sources import RawFile
 from pipelines.corpus.streams import (
     MAX_BYTES,
     BombError,
+    head,
     lines,
     refuse_unreachable,
     within,
 )
+
+HEAD = 1 << 20  # bytes that tell the encoding: of an English table few rows say anything
 
 csv.field_size_limit(MAX_BYTES)  # Python's own limit is 128 KiB, less than a long article
 
 
 def documents(part: Slice) -> Iterator[Document | Quarantined]:
     """Each document of a slice, or what is wrong with its row."""
-    raw, header = part.raw, _header(part.raw)
+    raw, charset = part.raw, lines_encoding(head(part.raw, HEAD))
+    header = _header(raw, charset)
     for row, offset, line in within(part, rows(raw, part.offset)):
         if isinstance(line, Quarantined):
             yield line
@@ -28,7 +35,7 @@ def documents(part: Slice) -> Iterator[Document | Quarantined]:
             reason = f"a row, or an unclosed quote, of more than {MAX_BYTES:,} bytes"
             yield Quarantined(raw.name, row, offset, reason)
         elif line.strip():
-            yield _record(raw, row, offset, header, line)
+            yield _record(raw, row, offset, charset, header, line)
 
 
 def rows(raw: RawFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
@@ -37,10 +44,10 @@ def rows(raw: RawFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _record(
-    raw: RawFile, row: int, offset: int, header: list[str], line: bytes
+    raw: RawFile, row: int, offset: int, charset: str, header: list[str], line: bytes
 ) -> Document | Quarantined:
     try:
-        fields = _fields(raw, line)
+        fields = _fields(raw, charset, line)
     except (ValueError, csv.Error) as error:
         return Quarantined(raw.name, row, offset, f"not CSV: {error}")
     if len(fields) != len(header):
@@ -49,18 +56,25 @@ def _record(
     return document(raw, row, offset, dict(zip(header, fields, strict=True)))
 
 
-def _header(raw: RawFile) -> list[str]:
+def _header(raw: RawFile, charset: str) -> list[str]:
     try:
         _, line = next(_quoted(raw, 0), (0, b""))
-        return _fields(raw, line or b"")
+        return _fields(raw, charset, line or b"")
     except (OSError, ValueError, csv.Error, BombError) as error:
         refuse_unreachable(raw, error)
         return []  # every row then has too many fields, and says so
 
 
-def _fields(raw: RawFile, line: bytes) -> list[str]:
+def _fields(raw: RawFile, charset: str, line: bytes) -> list[str]:
+    if b"\0" in line:
+        raise ValueError("binary, or UTF-16: it has NUL bytes; save it as UTF-8")
+    try:
+        text = line.decode(charset)
+    except UnicodeDecodeError as error:
+        reason = f"not {charset}, which its file is in: {error.reason} at byte {error.start}"
+        raise ValueError(reason) from error
     mark = "\t" if ".tsv" in raw.name else ","
-    found = list(csv.reader([decoded(line)], delimiter=mark, strict=True))
+    found = list(csv.reader([text], delimiter=mark, strict=True))
     return found[0] if found else []
 
 

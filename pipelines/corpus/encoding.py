@@ -63,6 +63,33 @@ def page_text(data: bytes, declared: str | None = None) -> str:
         return text
 
 
+def lines_encoding(head: bytes) -> str:
+    """The encoding of a file of lines that begins with `head`: one for all its rows.
+
+    A short row alone says too little. Only rows that are not ASCII speak; where half of them are
+    UTF-8 the file is, and the others are damaged. UTF-8 too where nothing fits.
+    """
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    telling = [line for line in head.split(b"\n") if not line.isascii()]
+    others = [line for line in telling if not _is_utf8(line)]
+    if 2 * len(others) <= len(telling):
+        return "utf-8"
+    sample = b"\n".join(others)[:SAMPLE].rpartition(b"\n")[0] or others[0]
+    names = (_codec(name) for name in _guesses(sample) if _plausible(sample, name) is not None)
+    return next(filter(None, names), "utf-8")
+
+
+def _is_utf8(line: bytes) -> bool:
+    """Whether a line is UTF-8, be it cut within its last character."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(line)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def declared_charset(data: bytes) -> str | None:
     """The charset that the first kilobyte of an HTML or XML file declares."""
     found = _META.search(data[:DECLARED])
@@ -88,16 +115,26 @@ def _guesses(data: bytes) -> list[str]:
 
 def _plausible(data: bytes, name: str) -> str | None:
     """The text in an encoding, unless that does not decode it or yields control characters."""
-    name = name.lower()
     try:
-        if name.replace("-", "").replace("_", "") in ("utf8", "utf7", "ascii", "usascii"):
+        codec = _codec(name)
+        if codec is None:
             return None
-        # As browsers do: a page that says ISO-8859-1 is in Windows-1252.
-        web = map_encoding_to_html5(name, False) or name
-        text = _exact(data, _WIDER.get(web.lower(), web))
+        text = _exact(data, codec)
     except (ValueError, LookupError):
         return None
     return None if _CONTROLS.search(text) else text
+
+
+def _codec(name: str) -> str | None:
+    """What an encoding of this name is read with; None for one that was ruled out before.
+
+    As browsers do: a page that says ISO-8859-1 is in Windows-1252.
+    """
+    name = name.lower()
+    if name.replace("-", "").replace("_", "") in ("utf8", "utf7", "ascii", "usascii"):
+        return None
+    web: str = map_encoding_to_html5(name, False) or name
+    return _WIDER.get(web.lower(), web)
 
 
 def _zeros(data: bytes) -> str:

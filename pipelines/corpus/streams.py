@@ -57,6 +57,18 @@ def lines(raw: RawFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
             yield offset, None if size > MAX_BYTES else held
 
 
+def head(raw: RawFile, size: int) -> bytes:
+    """The first `size` bytes, or those before a tear."""
+    data = b""
+    try:
+        with opened(raw) as stream:
+            while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
+                data += chunk
+    except OSError as error:  # the reader of the rows meets it again and records it
+        refuse_unreachable(raw, error)
+    return data
+
+
 def cut(
     raw: RawFile, rows: int, size: int, read: Callable[[RawFile], Iterator[tuple[int, object]]]
 ) -> list[Slice]:

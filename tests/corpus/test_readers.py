@@ -182,6 +182,27 @@ def test_a_csv_with_tabs_and_a_long_field(tmp_path):
     assert len(record.text) == 200_000
 
 
+@pytest.mark.parametrize("charset", ["cp1251", "cp1252", "gb18030", "utf-8-sig"])
+def test_every_row_of_a_csv_is_read_in_the_encoding_of_its_file(tmp_path, charset):
+    """A short row alone would be guessed: "да" in Windows-1251 is "äà" in Windows-1252."""
+    kinds = {
+        "cp1251": ["да", "нет", "может быть, но не сегодня"],
+        "gb18030": ["好", "不好吃", "很好"],
+    }
+    words = kinds.get(charset, ["café", "déjà", "naïve garçon"]) * 30
+    path = tmp_path / "f.csv"
+    path.write_bytes("\n".join(["text", *(f'"{word}"' for word in words)]).encode(charset))
+    assert [record.text for record in read(path, 7)] == words
+
+
+def test_a_damaged_row_of_a_csv_in_utf8_is_quarantined_and_changes_no_other(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_bytes("text\ncafé\n".encode() + b"caf\xe9\n" + "naïve\n".encode())
+    first, bad, last = read(path)
+    assert (first.text, last.text) == ("café", "naïve")
+    assert bad.reason.startswith("not CSV: not utf-8, which its file is in")
+
+
 def test_code_is_named_by_its_path_and_vendored_binary_and_minified_files_are_not_read(tmp_path):
     for name, data in {
         "src/a.py": b"print('x')\n",
