@@ -65,6 +65,7 @@ def points(
     Raises:
         ConfigError: no setting varies, two combinations are the same, there are too many, or a
             setting or step does not exist.
+        DataError: a raw file is missing.
     """
     lists = {key: _values(key, value) for key, value in map(_split, settings)}
     varied = {key: values for key, values in lists.items() if len(values) > 1}
@@ -223,15 +224,32 @@ def _last(flow: Workflow, keys: list[str]) -> str:
 
 def _all_differ(found: Sequence[Point]) -> None:
     """Refuse `1e-3,0.001`, which would be one point told twice, or a value the end never sees."""
-    seen: dict[str, Point] = {}
+    alike: dict[str, list[Point]] = {}
     for point in found:
-        steps = {name: identity(config) for name, config in point.flow.steps.items()}
-        other = seen.setdefault(json.dumps(steps, sort_keys=True), point)
-        if other is not point:
-            raise ConfigError(
-                f"{other} and {point} are the same up to the last step; vary a setting that "
-                "changes what it makes"
-            )
+        alike.setdefault(_settings(point), []).append(point)
+    for group in alike.values():
+        if len(group) == 1:
+            continue  # raw files are hashed only where all else is equal
+        seen: dict[str, Point] = {}
+        for point in group:
+            other = seen.setdefault(_raw(point), point)
+            if other is not point:
+                raise ConfigError(
+                    f"{other} and {point} are the same up to the last step; vary a setting that "
+                    "changes what it makes"
+                )
+
+
+def _settings(point: Point) -> str:
+    """What a point's steps are, but for the contents of raw files."""
+    steps = {name: [identity(one), inputs(one)] for name, one in point.flow.steps.items()}
+    return json.dumps(steps, sort_keys=True)
+
+
+def _raw(point: Point) -> str:
+    """What raw files a point's steps read."""
+    steps = {name: config.raw_digests() for name, config in point.flow.steps.items()}
+    return json.dumps(steps, sort_keys=True)
 
 
 def _score(point: Point, artifact: Artifact, by: str) -> Score:

@@ -51,6 +51,20 @@ def values(found: list[Point]) -> list[dict[str, str]]:
     return [dict(point.values) for point in found]
 
 
+def test_points_may_differ_in_the_files_or_the_artifact_alone(
+    workflow: str, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "one" / "x", tmp_path / "two" / "x", tmp_path / "copy" / "x"]
+    for path, text in zip(paths, ("a", "b", "a"), strict=True):
+        path.parent.mkdir()
+        path.write_text(text)
+    one, two, copy = map(str, paths)
+    assert len(sweep.points(workflow, [f"words.raw={one},{two}"], None, "joined")) == 2
+    with pytest.raises(ConfigError, match="are the same up to the last step"):
+        sweep.points(workflow, [f"words.raw={one},{copy}"], None, "joined")
+    assert len(sweep.points(workflow, ["joined.corpus=runs/a,runs/b"], None, "joined")) == 2
+
+
 def test_a_grid_is_every_combination_in_the_order_given(workflow: str) -> None:
     settings = ["joined.separator=x,y", "words.words=[a,b],[c]"]
     found = sweep.points(workflow, settings, None, "joined")
