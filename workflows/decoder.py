@@ -3,8 +3,8 @@
     rayline run decoder
     rayline run decoder packages='["stdlib"]' pretrain.model=llama-nano pretrain.optimise.steps=50
 
-Needs no download. The same lines pretrain a 7B model: `pretrain.model=llama-7b` and a cluster's
-`--workers`.
+Needs no download. On a cluster the same lines pretrain a larger model: `pretrain.model=llama-1.1b`,
+`pretrain.optimise.shards=16 pretrain.optimise.parallel=shard` and `--workers 16`.
 """
 
 import sys

@@ -26,12 +26,22 @@ class Distill(Config):
     )
     optimise: Optimise = Field(description="how the student is learnt")
 
+    @model_validator(mode="after")
+    def _student_classifies(self) -> "Distill":
+        if self.student.family != "encoder":
+            raise ValueError(
+                f"student.architecture={self.student.architecture} is of the family "
+                f"{self.student.family}; a student classifies texts, which an encoder does"
+            )
+        return self
+
 
 class CompressConfig(StageConfig):
     """Model -> Model: a smaller or cheaper one, measured before and after."""
 
     stage: ClassVar[str] = "compress"
     makes: ClassVar[str] = "Model"
+    version: ClassVar[int] = 2
 
     model: str = Input("Model", description="the model to compress")
     method: Annotated[Quantize | Distill, Field(discriminator="kind")] = Field(description="how")

@@ -76,6 +76,7 @@ def distributed(
     *,
     name: str,
     workers: int,
+    parts: int,
     out: Workspace,
     report: Callable[[Json], None],
     cpus: int = 1,
@@ -92,6 +93,7 @@ def distributed(
         settings: picklable values handed to it.
         name: shown in Ray's views.
         workers: most processes, with one GPU each where the cluster has as many.
+        parts: how many the work is cut into; more processes would have nothing to do.
         out: the step's workspace.
         report: receives each progress point once.
         cpus: of each process, which are its threads too.
@@ -105,7 +107,19 @@ def distributed(
     """
     import ray
 
-    gpu = ray.cluster_resources().get("GPU", 0) >= workers
+    if workers > parts:
+        log.warning(
+            "%s: %d workers, not %d: a batch has %d parts (optimise.shards), a worker one or more",
+            name, parts, workers, parts,
+        )  # fmt: skip
+        workers = parts
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if 0 < gpus < workers:
+        log.warning(
+            "%s: learns on CPUs, because %d workers want a GPU each and the cluster has %d: give "
+            "--workers %d", name, workers, gpus, gpus,
+        )  # fmt: skip
+    gpu = gpus >= workers
     wanted = Workers(workers, cpus, gpu)
     if workers > (have := wanted.places()):
         raise ConfigError(

@@ -8,6 +8,7 @@ that little padding is computed, and gives the results back in input order.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -126,6 +127,12 @@ def load(folder: Path, threads: int = 1) -> Predictor:
         ArtifactError: the folder is neither, is broken, or holds no classifier.
     """
     return _bundle(folder, threads) if (folder / BUNDLE).is_file() else _model(folder, threads)
+
+
+@lru_cache(maxsize=1)  # a worker outlives a step; a model takes 0.4 GB
+def loaded(folder: Path) -> Predictor:
+    """The predictor in a folder, loaded once a process."""
+    return load(folder)
 
 
 def describe(facts: Bundle, **more: object) -> bytes:

@@ -23,7 +23,7 @@ class EvaluateConfig(StageConfig):
 
     stage: ClassVar[str] = "evaluate"
     makes: ClassVar[str] = "Report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model: str | None = Input("Model", "Bundle", default=None, description="what is judged")
     baseline: TfidfLinear | None = Field(default=None, description="judged in a model's place")

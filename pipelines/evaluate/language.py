@@ -144,7 +144,9 @@ def _interval(
 ) -> list[float]:
     """Percentile bootstrap interval of the mean loss over batches (Efron 1979)."""
     random = np.random.Generator(np.random.PCG64(seed))
-    drawn_RP = random.integers(len(losses_P), size=(resamples, len(losses_P)))
-    means_R = losses_P[drawn_RP].sum(1) / np.maximum(1, counts_P[drawn_RP].sum(1))
+    means_R = np.empty(resamples)
+    for resample in range(resamples):
+        drawn_P = random.integers(len(losses_P), size=len(losses_P))
+        means_R[resample] = losses_P[drawn_P].sum() / max(1, counts_P[drawn_P].sum())
     tail = (1 - LEVEL) / 2
     return [float(edge) for edge in np.quantile(means_R, [tail, 1 - tail])]

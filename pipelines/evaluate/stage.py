@@ -4,13 +4,11 @@ For a classifier, Ray Data predicts chunks of rows; a chunk whose file exists, f
 is not predicted again. Rows keep the corpus's order whatever the number of CPUs.
 """
 
-import functools
 import io
 import json
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +19,7 @@ from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines import litert, onnx
-from pipelines.engines.predictor import Predictor, load
+from pipelines.engines.predictor import load, loaded
 from pipelines.engines.timing import median_ms
 from pipelines.evaluate import baseline
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
@@ -143,7 +141,7 @@ def _chunk(model: Artifact, out: Workspace, chunk: int) -> tuple[int, int]:
     if out.exists(name):
         return _read(out, name).num_rows, 0
     texts = _read(out, _given(chunk))["text"].to_pylist()
-    found = _predictor(model.local()).predict(texts)
+    found = loaded(model.local()).predict(texts)
     columns = {"label": [one.label for one in found], "score": [one.score for one in found]}
     out.write(name, _parquet(pa.table(columns)))
     return len(found), len(found)
@@ -153,12 +151,6 @@ def _trial(model: Artifact, texts: list[str]) -> tuple[list[str], float]:
     """The model's labels, and its median milliseconds a text at batch 1, encoding included."""
     predictor = load(model.local())
     return list(predictor.labels), median_ms(lambda text: predictor.predict([text]), texts)
-
-
-@functools.lru_cache(maxsize=1)  # a worker outlives the step; a model takes 0.4 GB
-def _predictor(folder: Path) -> Predictor:
-    """The model, loaded once a worker process."""
-    return load(folder)
 
 
 def _size_mb(model: Artifact) -> float:

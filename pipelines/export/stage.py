@@ -9,23 +9,34 @@ from pathlib import Path
 
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.cluster import remotely
+from pipelines.core.errors import ConfigError
 from pipelines.core.storage import scratch
 from pipelines.core.workflow import Outcome, Step
 from pipelines.engines.timing import median_ms
 from pipelines.export.bundle import build, file_name
 from pipelines.export.config import ExportConfig
 from pipelines.export.parity import Parity, require
+from pipelines.model.layout import config_facts
 from pipelines.tasks.classify import select
+
+EXPORTED = "bert"  # transformers takes the mask of `engines/convert.py` for all of its layers
 
 
 def make(config: ExportConfig, step: Step) -> Outcome:
     """Convert, prove, describe.
 
     Raises:
+        ConfigError: the model is of an architecture whose conversion is not known to be exact.
         ArtifactError: the model is no classifier, or its file's logits differ from its own by more
             than the tolerance.
         DataError: the probe corpus is empty.
     """
+    model = step.inputs["model"]
+    if (kind := config_facts(model.local())["model_type"]) != EXPORTED:
+        raise ConfigError(
+            f"export.model at {model.uri} is a {kind}; expected a {EXPORTED}: the mask that is "
+            f"exported would lose a {kind}'s own, such as its windows"
+        )
     parity, latency_ms = remotely(_export, config, dict(step.inputs), step.out)
     file = file_name(config.format)
     if not parity.holds():

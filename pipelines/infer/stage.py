@@ -5,13 +5,11 @@ predicts shard by shard. A shard whose file exists is not predicted again: a run
 loses at most one shard a worker, and names, not scheduling, decide order and count.
 """
 
-import functools
 import json
 import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.cluster import spread
@@ -21,7 +19,7 @@ from pipelines.core.workflow import Outcome, Step
 from pipelines.corpus.readers import documents
 from pipelines.corpus.records import Document, Slice
 from pipelines.corpus.sources import Files, expand
-from pipelines.engines.predictor import Predictor, load
+from pipelines.engines.predictor import loaded
 from pipelines.infer import shards
 from pipelines.infer.config import InferConfig
 
@@ -56,15 +54,9 @@ def _shard(model: Artifact, out: Workspace, number: int) -> dict[str, int]:
     if out.exists(name):
         return shards.counts(shards.decode(out.read(name))) | {"predicted": 0}
     given = shards.decode(out.read(f"{CUT}/{name}"))
-    table = shards.predictions(given, _predictor(model.local()))
+    table = shards.predictions(given, loaded(model.local()))
     out.write(name, shards.encode(table))
     return shards.counts(table) | {"predicted": len(table)}
-
-
-@functools.lru_cache(maxsize=1)  # a worker outlives the step; a model takes 0.4 GB
-def _predictor(folder: Path) -> Predictor:
-    """The model, loaded once a worker process."""
-    return load(folder)
 
 
 def _cut(config: InferConfig, step: Step) -> int:

@@ -1,8 +1,8 @@
 """A model, batches and settings in; their task's sums out, computed by the code that was chosen.
 
-The attention code and compilation change rounding, so a run keeps what it began with: process 0
-decides, the others follow, and the decision lies in the step's workspace, where a run that goes on
-after a kill finds it. Only `auto` measures; all else follows from the settings.
+Precision, attention code and compilation change rounding, so a run keeps what it began with:
+process 0 decides, the others follow, and the decision lies in the step's workspace, where a run
+that goes on after a kill finds it. Only `auto` measures; all else follows from the settings.
 """
 
 import json
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,6 +22,7 @@ from pipelines.tasks.protocol import Batch, Sums, Task
 from pipelines.train.compile import compiled, compiler, examples
 from pipelines.train.config import Optimise
 from pipelines.train.team import Team
+from pipelines.train.throughput import precision
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,21 @@ class Kernels:
 
     attention: str
     compiled: bool
+    bits: int
+
+
+class Prepared(NamedTuple):
+    """What is learnt by, in which precision, and the figures that say how it is computed."""
+
+    sums: Sums
+    dtype: torch.dtype
+    figures: dict[str, float]
 
 
 def prepare(
-    model: Any, batches: Batches, optimise: Optimise, out: Workspace, team: Team, dtype: torch.dtype
-) -> tuple[Sums, dict[str, float]]:
-    """The `sums` to learn by, and the figures that say how they are computed.
+    model: Any, batches: Batches, optimise: Optimise, out: Workspace, team: Team
+) -> Prepared:
+    """Choose how a run computes, or find what it began with.
 
     Call it once the weights are on their device and before any gradient is kept; it leaves weights,
     gradients and the random generators as they were.
@@ -52,37 +62,40 @@ def prepare(
     Args:
         model: a transformers model; its attention is set.
         batches: what is learnt.
-        optimise: `attention`, `compile` and the number of steps.
+        optimise: `precision`, `attention`, `compile` and the number of steps.
         out: keeps the decision, for a run that goes on.
         team: the processes that learn together; all of them call this.
-        dtype: what matrices are multiplied in.
 
     Raises:
         ConfigError: `compile=on`, or a run begun compiled, and this machine cannot compile.
     """
-    run = partial(_run, model, batches.task, dtype)
     kept = _kept(out) if team.rank == 0 else None
     began = time.perf_counter()
+    dtype = _precision(optimise, team, kept)
+    run = partial(_run, model, batches.task, dtype)
     with torch.random.fork_rng(devices=[]):
         attention = kept.attention if kept else _attention(model, batches, optimise, team, run)
-        attention = ATTENTION[_from_first(team, ATTENTION.index(attention))]
+        attention = ATTENTION[team.agreed(ATTENTION.index(attention))]
         set_attention(model, attention)
         wanted = kept.compiled if kept else _wanted(batches, optimise, team, run)
         sums: Sums = batches.task.sums
-        fast = bool(_from_first(team, int(wanted)))
+        fast = bool(team.agreed(int(wanted)))
         if fast:
-            must = optimise.compile == "on" or bool(_from_first(team, int(kept is not None)))
+            must = optimise.compile == "on" or bool(team.agreed(int(kept is not None)))
             sums, fast = _compiled(batches, optimise, team, run, must)
-    if team.rank == 0 and kept is None and "auto" in (optimise.attention, optimise.compile):
-        out.write(FILE, json.dumps(asdict(Kernels(attention, fast))).encode())
+    bits = torch.finfo(dtype).bits
+    if team.rank == 0 and kept is None:
+        out.write(FILE, json.dumps(asdict(Kernels(attention, fast, bits))).encode())
     used = model.config._attn_implementation
-    log.info("attention: %s; compiled: %s", used, fast)
-    return sums, {
+    log.info("%d bits on %s; attention: %s; compiled: %s", bits, team.device, used, fast)
+    figures = {
         "attention_sdpa": float(used == "sdpa"),
         "compiled": float(fast),
+        "precision_bits": float(bits),
         "processes": float(team.size),
         "prepare_s": time.perf_counter() - began,
     }
+    return Prepared(sums, dtype, figures)
 
 
 def set_attention(model: Any, name: str) -> None:
@@ -94,6 +107,20 @@ def set_attention(model: Any, name: str) -> None:
 def _kept(out: Workspace) -> Kernels | None:
     """What this run began with, if it has."""
     return Kernels(**json.loads(out.read(FILE))) if out.exists(FILE) else None
+
+
+def _precision(optimise: Optimise, team: Team, kept: Kernels | None) -> torch.dtype:
+    """What matrices are multiplied in: process 0's choice, and what the run began with."""
+    native = precision(optimise.precision, team.device)
+    bits = team.agreed(kept.bits if kept else torch.finfo(native).bits)
+    dtype = next(one for one in (torch.bfloat16, torch.float32) if torch.finfo(one).bits == bits)
+    if dtype is not native:
+        log.warning(
+            "this run began in %d bits and goes on in them on %s, where they are the slower ones",
+            bits,
+            team.device,
+        )
+    return dtype
 
 
 def _attention(
@@ -151,7 +178,7 @@ def _compiled(
             )
         log.warning("not compiled, goes on eagerly: %s", problem or "another process failed")
         return eager, False
-    if not must and not _from_first(team, int(team.rank == 0 and _gains(run, eager, sums, met[0]))):
+    if not must and not team.agreed(int(team.rank == 0 and _gains(run, eager, sums, met[0]))):
         log.info("compiled code is no faster here, so it is not used")
         return eager, False
     return sums, True
@@ -186,10 +213,3 @@ def _seconds(run: Callable[[Sums, Batch], None], sums: Sums, batch: Batch) -> fl
         run(sums, batch)
         best = min(best, time.perf_counter() - started)
     return best
-
-
-def _from_first(team: Team, number: int) -> int:
-    """Process 0's number, in every process."""
-    shared = torch.tensor([0 if team.rank else number], device=team.device)
-    team.add(shared)
-    return int(shared)

@@ -36,7 +36,7 @@ from pipelines.train.sharded import Sharded
 from pipelines.train.spikes import watched
 from pipelines.train.state import FOLDER, Checkpoint, Writer
 from pipelines.train.team import Parallel, Replicated, Team
-from pipelines.train.throughput import Meter, peak_flops, precision
+from pipelines.train.throughput import Meter, peak_flops
 from pipelines.train.validate import Judging
 
 log = logging.getLogger(__name__)
@@ -92,9 +92,7 @@ def fit(
     """
     team = Team()
     model.to(team.device).train()
-    dtype = precision(optimise.precision, team.device)
-    log.info("matrices are multiplied in %d bits on %s", torch.finfo(dtype).bits, team.device)
-    sums, prepared = prepare(model, batches, optimise, out, team, dtype)
+    sums, dtype, prepared = prepare(model, batches, optimise, out, team)
     meter = Meter(model, _peak(team, dtype))
     parallel = _parallel(model, optimise, team)
     optimizer = open_optimizer(model, optimise)
@@ -105,8 +103,7 @@ def fit(
         run.to_the_end()
     meter.raise_peak(_peak(team, dtype))
     parallel.gather()
-    bits = {"precision_bits": float(torch.finfo(dtype).bits)}
-    measured = meter.read() | prepared | bits
+    measured = meter.read() | prepared
     fitted = Fitted(run.history, run.tokens, measured, roll_backs=run.watch.roll_backs)
     if judging is None or team.rank:
         return fitted
@@ -163,7 +160,8 @@ class _Run:
             last = self.step == steps
             if self._judging and (last or self.step % self._judging.every == 0):
                 self._hand_in(self._judging)
-                enough = self._enough()
+                # Who has to leave does not wait for scores; the next try asks for them first.
+                enough = not (leave and not last) and self._enough()
             if spikes and not self.watch.streak and self.step % spikes.anchor_steps == 0:
                 self._anchor()
             elif leave or due or last or enough:
@@ -197,10 +195,10 @@ class _Run:
             point["batch"] = self.batch + 1
         self.batch, self.step = self.batch + 1, self.step + 1
         self.history.append(point)
+        leave, due = taken.flags
         if not self._team.rank:
             shown = point | {"tokens": self.tokens} | self._shown
-            self._progress.add(shown, self._learner.meter.read())
-        leave, due = taken.flags
+            self._progress.add(shown, self._learner.meter.read(), kept=due)
         return leave, due
 
     def _due(self) -> bool:

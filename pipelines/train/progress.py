@@ -23,10 +23,13 @@ class Progress:
         self._points: list[Json] = []
         self._written = 0.0
 
-    def add(self, point: Json, measured: dict[str, float]) -> None:
-        """Note a step, if it is one of about a hundred that are."""
+    def add(self, point: Json, measured: dict[str, float], *, kept: bool = False) -> None:
+        """Note a step: one of about a hundred, or one that a checkpoint is kept of.
+
+        By the latter whoever starts a lost group again sees that it got further.
+        """
         last = point["step"] == self._steps
-        if point["step"] % max(1, self._steps // POINTS) and not last:
+        if point["step"] % max(1, self._steps // POINTS) and not (last or kept):
             return
         rates = {name: figure for name, figure in measured.items() if name != "seconds"}
         self._points.append(point | rates | {"steps": self._steps})

@@ -59,7 +59,8 @@ def make(config: TrainConfig, step: Step) -> Outcome:
             learn,
             settings,
             name=step.name,
-            workers=min(step.placement.workers, config.optimise.shards),
+            workers=step.placement.workers,
+            parts=config.optimise.shards,
             cpus=step.placement.worker_cpus,
             out=step.out,
             report=step.report,
@@ -83,7 +84,7 @@ def learn(settings: Json) -> Json:
     task, max_length = open_task(config.task, rows, optimise.seed)
     batches = batches_of(task, optimise)
     if config.validation:
-        score = partial(validate.score_of, out)
+        score = validate.remembered(partial(validate.score_of, out))
         judging = validate.Judging(config.validation.every, config.validation.patience, score)
     fitted = fit(model, batches, optimise, out, judging)
     if Team().rank:
@@ -114,8 +115,12 @@ def _judged(settings: Json) -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
+        validate.end(out, "the training that it judged has ended with an error")
+        raise
+    else:
         validate.end(out)
+    finally:
         thread.join()
 
 

@@ -30,7 +30,7 @@ FOLDER = ".checkpoints"
 TENSORS, FACTS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 KEPT = 2
 WEIGHT = "weight"
-_UNREADABLE = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
+_DAMAGED = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
 _REMEDY = f"it was made by other code or settings: remove {FOLDER} in the step's work folder"
 
 
@@ -163,7 +163,7 @@ def write(out: Workspace, checkpoint: Checkpoint, written: Mapping[str, str] | N
         for name, data in files.items():
             out.write(f"{folder}/{name}", data)
         out.write(f"{folder}/{MANIFEST}", json.dumps(manifest).encode())
-    _prune(out)
+    _prune(out, folder)
 
 
 @contextlib.contextmanager
@@ -190,11 +190,12 @@ def _facts(checkpoint: Checkpoint) -> Json:
     return {name: getattr(checkpoint, name) for name in names} | {"watch": asdict(checkpoint.watch)}
 
 
-def _prune(out: Workspace) -> None:
+def _prune(out: Workspace, newest: str) -> None:
+    """Drop what nothing goes back to; also what lies behind `newest`, for it was passed over."""
     folders = sorted(_folders(out), reverse=True)
-    needed = set(folders[:KEPT])
-    for folder in folders[:KEPT]:
-        with contextlib.suppress(*_UNREADABLE):
+    needed = set([folder for folder in folders if folder <= newest][:KEPT])
+    for folder in sorted(needed):
+        with contextlib.suppress(*_DAMAGED):
             anchor = json.loads(out.read(f"{folder}/{MANIFEST}"))["anchor"]
             needed |= {folder_of(anchor)} if anchor is not None else set()
     for folder in folders:
@@ -207,6 +208,9 @@ def newest_verified(out: Workspace) -> Checkpoint:
 
     One that is passed over is named in the log with the reason. So is one whose anchor is not
     whole: a roll-back would fail.
+
+    Raises:
+        StorageError: one cannot be reached now, which says nothing about it.
     """
     for folder in sorted(_folders(out), reverse=True):
         try:
@@ -214,7 +218,9 @@ def newest_verified(out: Workspace) -> Checkpoint:
             if found.watch.anchor not in (None, found.batch):
                 _files(out, folder_of(found.watch.anchor))
             return found
-        except _UNREADABLE as error:
+        except StorageError:
+            raise
+        except _DAMAGED as error:
             log.warning("%s: not used: %s; looking for the one before it", folder, error)
     return Checkpoint()
 
@@ -227,7 +233,7 @@ def at(out: Workspace, batch: int) -> Checkpoint:
     """
     try:
         return _read(out, folder_of(batch))
-    except _UNREADABLE as error:
+    except _DAMAGED as error:
         raise ArtifactError(
             f"{out.store.uri}/{folder_of(batch)}: not readable: {error}; process 0 has read it and "
             "resumes there: make sure that every node sees the same files, then run again"

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.errors import ArtifactError, DataError, RaylineError
+from pipelines.core.errors import ArtifactError, DataError, RaylineError, StorageError
 from pipelines.tasks.batches import Batches
 
 FOLDER = ".validation"
@@ -44,8 +44,11 @@ class Judging:
 
 
 def hand_in(out: Workspace, batch: int, weights: dict[str, torch.Tensor]) -> None:
-    """Leave weights to be judged; those that were judged before, in an earlier try, too."""
-    out.write(_weights(batch), save(weights))
+    """Leave weights to be judged; a score of an earlier try stands if it is of the same bits."""
+    data = save(weights)
+    if out.exists(_score(batch)) and _judged(out, batch) != hashlib.sha256(data).hexdigest():
+        out.delete(_score(batch))
+    out.write(_weights(batch), data)
 
 
 def score_of(out: Workspace, batch: int, wait_s: float) -> Score | None:
@@ -56,15 +59,31 @@ def score_of(out: Workspace, batch: int, wait_s: float) -> Score | None:
         ArtifactError: a newer driver has taken this step over.
     """
     end = time.monotonic() + wait_s
-    while not out.exists(_score(batch)):
-        out.fence()
-        if out.exists(FAILED):
-            raise RaylineError(f"validation: {out.read(FAILED).decode()}")
+    while True:
+        with suppress(StorageError):  # a store that does not answer now may answer the next time
+            if out.exists(_score(batch)):
+                score: Score = json.loads(out.read(_score(batch)))["figures"]
+                return score
+            out.fence()
+            if out.exists(FAILED):
+                raise RaylineError(f"validation: {out.read(FAILED).decode()}")
         if time.monotonic() >= end:
             return None
         time.sleep(LOOK_S)
-    score: Score = json.loads(out.read(_score(batch)))["figures"]
-    return score
+
+
+def remembered(
+    score: Callable[[int, float], Score | None],
+) -> Callable[[int, float], Score | None]:
+    """The same, but what was found is not looked for again: a score does not change in a try."""
+    found: dict[int, Score] = {}
+
+    def look(batch: int, wait_s: float) -> Score | None:
+        if batch not in found and (one := score(batch, wait_s)) is not None:
+            found[batch] = one
+        return found.get(batch)
+
+    return look
 
 
 def best(scores: Sequence[Score | None]) -> int:
@@ -85,8 +104,7 @@ def best_weights(out: Workspace, batch: int) -> dict[str, torch.Tensor]:
         ArtifactError: they are gone or were altered.
     """
     data = out.read(_weights(batch))
-    judged = json.loads(out.read(_score(batch)))["weights"]
-    if hashlib.sha256(data).hexdigest() != judged:
+    if hashlib.sha256(data).hexdigest() != _judged(out, batch):
         raise ArtifactError(
             f"{out.store.uri}/{_weights(batch)}: not the weights that were judged; remove "
             f"{FOLDER} and .checkpoints in the step's work folder, then run again"
@@ -129,6 +147,8 @@ def judge(model: Any, batches: Batches, rows: int | None) -> Score:
 def keep_judging(out: Workspace, judged: Callable[[dict[str, torch.Tensor]], Score]) -> None:
     """Judge what is handed in until `end` is there; keep the best weights and drop the others.
 
+    Returns at once if the run has failed.
+
     Args:
         out: the step's workspace.
         judged: the figures of weights.
@@ -137,14 +157,18 @@ def keep_judging(out: Workspace, judged: Callable[[dict[str, torch.Tensor]], Sco
         ending = out.exists(END)  # before looking: what was handed in before the end is judged
         names = set(out.names(FOLDER))
         for batch in sorted(_batches(names)):
-            if _score(batch) not in names:
-                data = out.read(_weights(batch))
-                facts = {
-                    "figures": judged(dict(load(data))),
-                    "weights": hashlib.sha256(data).hexdigest(),
-                }
+            if out.exists(FAILED):
+                return
+            if _score(batch) in names:
+                continue
+            data = out.read(_weights(batch))
+            figures = judged(dict(load(data)))
+            if out.read(_weights(batch)) == data:  # else a newer try has handed in its own
+                facts = {"figures": figures, "weights": hashlib.sha256(data).hexdigest()}
                 out.write(_score(batch), json.dumps(facts).encode())
                 _tidy(out)
+            else:
+                ending = False
         if ending:
             return
         time.sleep(LOOK_S)
@@ -175,6 +199,12 @@ def finite(scores: Sequence[Score | None]) -> None:
             f"validation: none of {len(scores)} losses is a number; look at the rows that are "
             "judged on, or lower optimise.learning_rate"
         )
+
+
+def _judged(out: Workspace, batch: int) -> str:
+    """Hex SHA-256 of the weights that a score is of."""
+    digest: str = json.loads(out.read(_score(batch)))["weights"]
+    return digest
 
 
 def _tidy(out: Workspace) -> None:

@@ -81,7 +81,7 @@ def test_processes_form_a_group_and_rank_0_answers(ray_local: None, out: Workspa
     seen: list[dict[str, Any]] = []
     settings = {"out": out}
     answer = group.distributed(
-        rank_sum, settings, name="sum", workers=2, out=out, report=seen.append
+        rank_sum, settings, name="sum", workers=2, parts=2, out=out, report=seen.append
     )
     assert answer == {"sum": 3.0, "threads": 1}
     assert [point["step"] for point in seen] == [1, 2]
@@ -93,7 +93,7 @@ def test_a_killed_process_restarts_the_group(
 ) -> None:
     settings = {"marker": str(tmp_path / "died")}
     answer = group.distributed(
-        die_once, settings, name="dies", workers=2, out=out, report=lambda point: None
+        die_once, settings, name="dies", workers=2, parts=2, out=out, report=lambda point: None
     )
     assert answer == {"restarted": True}
 
@@ -111,6 +111,7 @@ def test_a_process_that_gets_sigterm_is_started_again_once_all_have_left(
             settings,
             name="leaves",
             workers=2,
+            parts=2,
             out=out,
             report=lambda point: None,
             retries=0,
@@ -125,7 +126,7 @@ def test_a_torn_snapshot_of_rays_own_does_not_matter(ray_local: None, out: Works
         name = f".ray/sum-{out.epoch}-{number}/checkpoint_manager_snapshot.json"
         out.write(name, b'{"torn')
     out = Workspace.take(out.store)
-    asked = {"name": "sum", "workers": 1, "cpus": 2, "out": out}
+    asked = {"name": "sum", "workers": 1, "parts": 2, "cpus": 2, "out": out}
     answer = group.distributed(rank_sum, {"out": out}, report=lambda point: None, **asked)
     assert answer == {"sum": 1.0, "threads": 2}  # as many as it holds CPUs
 
@@ -153,7 +154,7 @@ def test_a_users_error_is_passed_on_and_not_retried(
     settings = {"log": str(tmp_path / "log")}
     with pytest.raises(DataError, match=r"^row 3 of reviews.jsonl has no label$"):
         group.distributed(
-            fail, settings, name="fails", workers=2, out=out, report=lambda point: None
+            fail, settings, name="fails", workers=2, parts=2, out=out, report=lambda point: None
         )
     assert (tmp_path / "log").read_text() == "tried\n"
 
@@ -162,6 +163,6 @@ def test_a_users_error_is_passed_on_and_not_retried(
 def test_more_than_the_cluster_has_is_refused_at_once(
     ray_local: None, out: Workspace, workers: int, cpus: int, room: int
 ) -> None:
-    asked = {"name": "wide", "workers": workers, "cpus": cpus}
+    asked = {"name": "wide", "workers": workers, "parts": 9, "cpus": cpus}
     with pytest.raises(ConfigError, match=f"--workers {room}, fewer --worker-cpus"):
         group.distributed(rank_sum, {}, out=out, report=lambda point: None, **asked)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.core.errors import ArtifactError
+from pipelines.core.errors import ArtifactError, ConfigError
 from pipelines.engines.predictor import load
 from pipelines.export.config import ExportConfig, Onnx
 from pipelines.export.stage import make
@@ -37,3 +37,11 @@ def test_an_onnx_bundle_is_made_and_proven_or_refused(
 
     # Nor does it meet that file again: another converter may do better.
     assert not again.out.exists("model.onnx")
+
+
+def test_an_architecture_whose_mask_would_be_lost_is_refused(make_artifact, make_corpus, step_for):
+    config = ExportConfig(model="@m", probe="@d", format=Onnx())
+    files = {"config.json": b'{"model_type": "modernbert"}'}
+    inputs = {"model": make_artifact("Model", "train", files), "probe": make_corpus(ROWS)}
+    with pytest.raises(ConfigError, match=r"is a modernbert; expected a bert"):
+        make(config, step_for(config, inputs))

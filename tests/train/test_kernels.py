@@ -47,7 +47,8 @@ def prepare(
     model: Any, batches: Batches, work: Workspace, **settings: Any
 ) -> tuple[Sums, dict[str, float]]:
     optimise = Optimise(steps=settings.pop("steps", 4), **settings)
-    return kernels.prepare(model, batches, optimise, work, Team(), torch.float32)
+    found = kernels.prepare(model, batches, optimise, work, Team())
+    return found.sums, found.figures
 
 
 def test_by_default_nothing_is_measured(
@@ -61,7 +62,7 @@ def test_by_default_nothing_is_measured(
     assert found == batches.task.sums
     assert model.config._attn_implementation == "sdpa"
     assert (figures["attention_sdpa"], figures["compiled"]) == (1.0, 0.0)
-    assert not work.exists(kernels.FILE)
+    work.delete(kernels.FILE)
     assert prepare(model, batches, work, attention="eager")[1]["attention_sdpa"] == 0.0
 
 
@@ -79,7 +80,11 @@ def test_auto_takes_the_faster_code_and_a_run_that_goes_on_keeps_it(
     prepare(model, batches, work, attention="auto")
     assert sorted(asked) == ["eager", "sdpa"]
     assert model.config._attn_implementation == faster
-    assert json.loads(work.read(kernels.FILE)) == {"attention": faster, "compiled": False}
+    assert json.loads(work.read(kernels.FILE)) == {
+        "attention": faster,
+        "compiled": False,
+        "bits": 32,
+    }
     kernels.set_attention(model, "sdpa")
     prepare(model, batches, work, attention="auto")
     assert len(asked) == 2
@@ -160,7 +165,7 @@ def test_compiled_code_is_used_only_where_it_is_faster(
 def test_a_run_begun_compiled_stops_where_it_cannot_go_on_so(
     model: Any, batches: Batches, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work.write(kernels.FILE, b'{"attention": "sdpa", "compiled": true}')
+    work.write(kernels.FILE, b'{"attention": "sdpa", "compiled": true, "bits": 32}')
     monkeypatch.setattr(kernels, "compiler", lambda: None)
     with pytest.raises(ConfigError, match=re.escape("no C++ compiler found; set CXX")):
         prepare(model, batches, work, compile="auto")
@@ -182,7 +187,7 @@ def test_other_processes_follow_the_first_and_write_nothing(
 ) -> None:
     optimise = Optimise(steps=4, attention="auto", compile="auto")
     eager = kernels.ATTENTION.index("eager")
-    kernels.prepare(model, batches, optimise, work, Second([eager, 0]), torch.float32)
+    kernels.prepare(model, batches, optimise, work, Second([32, eager, 0]))
     assert model.config._attn_implementation == "eager"
     assert not work.exists(kernels.FILE)
 
@@ -193,6 +198,21 @@ def test_a_model_without_torchs_attention_keeps_its_own(
     monkeypatch.setattr(type(model), "_supports_sdpa", False)
     assert prepare(model, batches, work)[1]["attention_sdpa"] == 0.0
     assert model.config._attn_implementation == "eager"
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(
+    model: Any,
+    batches: Batches,
+    work: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert prepare(model, batches, work)[1]["precision_bits"] == 16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert prepare(model, batches, work)[1]["precision_bits"] == 16
+    assert "this run began in 16 bits and goes on in them" in caplog.text
+    assert kernels.prepare(model, batches, Optimise(steps=4), work, Team()).dtype is torch.bfloat16
 
 
 def test_compiling_weights_that_lie_apart_is_refused() -> None:

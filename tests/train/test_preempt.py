@@ -12,7 +12,7 @@ from pipelines.core.errors import ArtifactError, StorageError
 from pipelines.core.group import LeaveError
 from pipelines.core.storage import Store
 from pipelines.tasks.batches import Batches
-from pipelines.train import preempt, state
+from pipelines.train import preempt, state, validate
 from pipelines.train.config import Optimise
 from pipelines.train.loop import fit
 from pipelines.train.preempt import Notice
@@ -86,6 +86,25 @@ class Telling:
             self._out.write(group.LEAVE, b"node abc is being taken away")
             time.sleep(0.2)  # ten times as long as it takes to see it
         return self._batches.part(step, part)
+
+
+def test_who_is_told_to_leave_does_not_wait_for_scores(
+    tokenizer_folder: Path, tokens_folder: Path, out: Workspace
+) -> None:
+    waited_for = []
+
+    def score(batch: int, wait_s: float) -> validate.Score:
+        if wait_s:  # not for show
+            waited_for.append(batch)
+            if batch == 6:
+                group.TERMINATED.set()
+        return {"loss": 1.0 / batch}
+
+    model, batches = opened(tokenizer_folder, tokens_folder, OPTIMISE)
+    with pytest.raises(LeaveError, match="checkpoint of step 8"):
+        fit(model, batches, OPTIMISE, out, validate.Judging(1, 1, score))
+    assert max(waited_for) == 6  # those before 8 are 7
+    assert state.newest_verified(out).step == 8
 
 
 def test_told_to_leave_the_loop_ends_with_a_checkpoint_and_repeats_no_step(

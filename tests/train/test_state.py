@@ -76,6 +76,29 @@ def test_a_torn_file_falls_back_to_the_one_before_and_says_so(
     assert "00000002: not used" in caplog.text
 
 
+def test_torn_ones_that_were_passed_over_push_no_whole_one_out(out: Workspace) -> None:
+    for step in (10, 20, 30, 40):
+        state.write(out, checkpoint(step))
+    for step in (30, 40):  # killed while they were written
+        out.delete(f"{state.folder_of(step)}/{state.MANIFEST}")
+    state.write(out, checkpoint(20))
+    state.write(out, checkpoint(25))
+    left = {name.split("/")[1] for name in out.names(state.FOLDER)}
+    assert left == {"00000020", "00000025"}
+    out.delete(f"{state.folder_of(25)}/{state.MANIFEST}")
+    assert state.newest_verified(out).step == 20
+
+
+def test_a_store_that_does_not_answer_says_nothing_about_a_checkpoint(out: Workspace) -> None:
+    class Down(Workspace):
+        def read(self, name: str) -> bytes:
+            raise StorageError("slow down")
+
+    state.write(out, checkpoint(10))
+    with pytest.raises(StorageError, match="slow down"):
+        state.newest_verified(Down(out.store, out.epoch))
+
+
 def test_one_step_is_read_or_refused_never_replaced_by_another(out: Workspace) -> None:
     state.write(out, checkpoint(1))
     state.write(out, checkpoint(2))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from pipelines.core.artifact import Workspace
-from pipelines.core.errors import ArtifactError, DataError, RaylineError
+from pipelines.core.errors import ArtifactError, DataError, RaylineError, StorageError
 from pipelines.core.storage import Store
 from pipelines.tasks.protocol import Batch
 from pipelines.train import validate
@@ -200,9 +200,64 @@ def test_weights_that_are_not_those_judged_are_refused(tmp_path: Path) -> None:
     out.write(validate.END, b"")
     validate.keep_judging(out, judged)
     assert torch.equal(validate.best_weights(out, 4)["weight"], torch.ones(1, 1))
-    validate.hand_in(out, 4, {"weight": torch.zeros(1, 1)})
+    out.write(".validation/00000004.safetensors", save({"weight": torch.zeros(1, 1)}))
     with pytest.raises(ArtifactError, match="not the weights that were judged"):
         validate.best_weights(out, 4)
+
+
+def test_a_score_stands_for_the_same_bits_alone(tmp_path: Path) -> None:
+    out = workspace(tmp_path)
+    out.write(validate.END, b"")
+    for first in (1.0, 1.0, 3.0):  # judged, found again, handed in anew by a try that rounds apart
+        validate.hand_in(out, 4, {"weight": torch.full((1, 1), first)})
+        validate.keep_judging(out, judged)
+        score = validate.score_of(out, 4, 0.0)
+        assert score == pytest.approx(judged({"weight": torch.full((1, 1), first)}))
+        assert validate.best_weights(out, 4)["weight"].item() == first
+
+
+def test_weights_that_change_while_they_are_judged_are_judged_again(tmp_path: Path) -> None:
+    out, seen = workspace(tmp_path), []
+    validate.hand_in(out, 4, {"weight": torch.ones(1, 1)})
+    out.write(validate.END, b"")
+
+    def slowly(weights: dict[str, torch.Tensor]) -> Score:
+        seen.append(weights["weight"].item())
+        if len(seen) == 1:
+            validate.hand_in(out, 4, {"weight": torch.zeros(1, 1)})
+        return judged(weights)
+
+    validate.keep_judging(out, slowly)
+    assert seen == [1.0, 0.0]
+    assert validate.best_weights(out, 4)["weight"].item() == 0
+
+
+def test_the_rest_is_not_judged_once_the_run_has_failed(tmp_path: Path) -> None:
+    out = workspace(tmp_path)
+    validate.hand_in(out, 4, {"weight": torch.ones(1, 1)})
+    validate.end(out, "no memory")
+    validate.keep_judging(out, judged)
+    assert not out.exists(".validation/00000004.json")
+
+
+def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path) -> None:
+    class Flaky(Workspace):
+        def exists(self, name: str) -> bool:
+            if not (tmp_path / "asked").exists():
+                (tmp_path / "asked").touch()
+                raise StorageError("slow down")
+            return super().exists(name)
+
+    calm = workspace(tmp_path)
+    calm.write(".validation/00000004.json", b'{"figures": {"loss": 2.0}, "weights": ""}')
+    out = Flaky(calm.store, calm.epoch)
+    assert validate.score_of(out, 4, 60.0) == {"loss": 2.0}
+
+
+def test_a_score_that_was_found_is_not_looked_for_again() -> None:
+    answers = iter([None, {"loss": 1.0}])
+    look = validate.remembered(lambda batch, wait_s: next(answers))
+    assert [look(4, 0.0), look(4, 0.0), look(4, 0.0)] == [None, {"loss": 1.0}, {"loss": 1.0}]
 
 
 def test_a_failed_judge_is_told_to_who_waits(tmp_path: Path) -> None:
