@@ -108,7 +108,11 @@ class CorpusConfig(StageConfig):
     holdout: float = Field(
         default=0.0, ge=0, lt=1, description="share of documents, by hash of the text, put in test"
     )
-    shard_docs: int = Field(default=5000, ge=1, description="most raw documents a shard")
+    shard_docs: int = Field(
+        default=5000,
+        ge=1,
+        description="most raw documents a shard, but that a tenth of a compressed file is one",
+    )
     shard_mb: int = Field(
         default=8, ge=1, description="MiB of raw files, unpacked, a shard is closed at"
     )

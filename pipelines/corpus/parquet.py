@@ -111,7 +111,9 @@ def _rows(
     size = pages.batch_rows(stream, file.metadata, groups, columns)
     for batch in file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False):
         for index in range(batch.num_rows):
-            if part.row <= row < end:
+            if row >= end:
+                return
+            if row >= part.row:
                 yield row, {name: batch.column(name)[index] for name in columns}
             row += 1
 

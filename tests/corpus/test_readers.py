@@ -71,6 +71,34 @@ def test_rows_of_parquet_are_cut_by_their_mean_size(tmp_path):
     assert [record.row for part in found for record in documents(part)] == list(range(1000))
 
 
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_compressed_file_is_cut_into_ten_slices_at_most(tmp_path, suffix):
+    """Each unpacks all that is before it: a cut every row would be quadratic in the file."""
+    path = tmp_path / f"f{suffix}"
+    path.write_bytes(gzip.compress(LINES) if suffix == ".jsonl.gz" else zstandard.compress(LINES))
+    (raw,) = expand((Files(paths=(str(path),)),))
+    found = slices(raw, 1)
+    assert [part.rows for part in found] == [3] * 8 + [1]
+    assert [part.last for part in found] == [False] * 8 + [True]
+    assert [record.row for part in found for record in documents(part)] == list(range(25))
+
+
+def test_a_slice_of_parquet_is_not_read_beyond_its_end(tmp_path):
+    """Damage in the last page of a row group is met by the slice that has it alone."""
+    path = tmp_path / "f.parquet"
+    texts = [f"{number * 7919**3:x}" for number in range(20_000)]
+    pq.write_table(pa.table({"text": texts}), path, compression="gzip", use_dictionary=False,
+                   data_page_size=10_000)  # fmt: skip
+    data = bytearray(path.read_bytes())
+    end = len(data) * 9 // 10
+    data[end : end + 20] = bytes(20)
+    path.write_bytes(data)
+    (raw,) = expand((Files(paths=(str(path),)),))
+    first, *_, last = slices(raw, 2000)
+    assert [record.text for record in documents(first)] == texts[:2000]
+    assert any(isinstance(record, Quarantined) for record in documents(last))
+
+
 @pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.parquet", "f.txt"])
 def test_a_file_that_is_gone_stops_the_step_and_is_no_bad_row(tmp_path, name):
     path = tmp_path / name
