@@ -10,7 +10,7 @@ of CPUs nor a kill changes a byte.
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -59,11 +59,12 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
     parts = _parts(expand(config.sources), config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
     learn(config, step.out)
-    _pass(spread, partial(_first_pass, config, parts, step.out), count, step, 0)
+    first = partial(_first_pass, config, step.out)
+    _pass(spread, first, list(enumerate(parts)), step, 0)
     _find_duplicates(config, step.out, count)
     _find_passages(config, step.out, count)
     second = partial(_second_pass, config.passages, step.out)
-    dropped = _pass(briefly, second, count, step, count)
+    dropped = _pass(briefly, second, range(count), step, count)
     tallies = [json.loads(step.out.read(_tallied(part))) for part in range(count)]
     report = summary(tallies) | {"evaluation": evaluated(config, step.out)}
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
@@ -74,13 +75,17 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
 
 
 def _pass(
-    among: Spread, function: Callable[[int], tuple[int, int]], count: int, step: Step, done: int
+    among: Spread,
+    function: Callable[..., tuple[int, int]],
+    parts: Sequence[Any],
+    step: Step,
+    done: int,
 ) -> int:
     """Run `function` for every part, report how many documents it saw, add up its other figure."""
     documents = total = 0
-    for number, (seen, figure) in enumerate(among(function, range(count)), done + 1):
+    for number, (seen, figure) in enumerate(among(function, parts), done + 1):
         documents, total = documents + seen, total + figure
-        step.report({"step": number, "steps": 2 * count, "documents": documents})
+        step.report({"step": number, "steps": 2 * len(parts), "documents": documents})
     return total
 
 
@@ -102,13 +107,14 @@ def _parts(raws: list[RawFile], rows: int, size: int, out: Workspace) -> list[li
 
 def _cuts(raws: list[RawFile], rows: int, size: int) -> list[list[Cut]]:
     """The slices of every file; files that must be looked into are, in parallel."""
-    looked_into = [number for number, raw in enumerate(raws) if raw.format in SEARCHED]
-    found = dict(spread(partial(_cut_one, raws, rows, size), looked_into))
+    looked_into = [(n, raw) for n, raw in enumerate(raws) if raw.format in SEARCHED]
+    found = dict(spread(partial(_cut_one, rows, size), looked_into))
     return [found.get(number) or _cut(raw, rows, size) for number, raw in enumerate(raws)]
 
 
-def _cut_one(raws: list[RawFile], rows: int, size: int, number: int) -> tuple[int, list[Cut]]:
-    return number, _cut(raws[number], rows, size)
+def _cut_one(rows: int, size: int, numbered: tuple[int, RawFile]) -> tuple[int, list[Cut]]:
+    number, raw = numbered
+    return number, _cut(raw, rows, size)
 
 
 def _cut(raw: RawFile, rows: int, size: int) -> list[Cut]:
@@ -117,14 +123,15 @@ def _cut(raw: RawFile, rows: int, size: int) -> list[Cut]:
 
 
 def _first_pass(
-    config: CorpusConfig, parts: list[list[Slice]], out: Workspace, number: int
+    config: CorpusConfig, out: Workspace, numbered: tuple[int, list[Slice]]
 ) -> tuple[int, int]:
     """Read and judge the documents of one part; returns how many there are, and candidates."""
+    number, of_part = numbered
     if out.exists(schema.part(schema.WORK, number)):
         return _size(out, schema.NAMED, number), _size(out, schema.KEYED, number)
     judges, candidates, index = learnt(config, out), 0, -1
     work, names, keys = map(schema.Writer, (schema.WORKING, schema.NAMES, schema.KEYS))
-    records = ((part, record) for part in parts[number] for record in readers.documents(part))
+    records = ((part, record) for part in of_part for record in readers.documents(part))
     for index, (part, record) in enumerate(records):
         row = refined(config, record, judges, part.raw.weight)
         work.add(row)

@@ -17,7 +17,8 @@ from pipelines.core.storage import Store
 from pipelines.core.workflow import Step
 from pipelines.corpus import schema
 from pipelines.corpus.config import CorpusConfig, NearDuplicates, Passages
-from pipelines.corpus.sources import Files
+from pipelines.corpus.records import Slice
+from pipelines.corpus.sources import Files, expand
 
 pytestmark = pytest.mark.ray
 
@@ -181,6 +182,18 @@ def test_a_killed_run_resumes_to_the_same_bytes(made, raw, tmp_path, ray_local):
             work.write(name, made[0].read(name))
     out, _ = _make(_config(raw), tmp_path)
     assert _bytes(out) == _bytes(made[0])
+
+
+def test_a_task_needs_no_part_but_its_own(raw, tmp_path):
+    """With all of them in every task, what is shipped is quadratic in the corpus."""
+    from pipelines.corpus.stage import _cut_one, _first_pass
+
+    _, other = expand((Files(paths=(str(raw),), label="label"),))
+    number, (cut, *_) = _cut_one(20, 1 << 20, (7, other))
+    out = Workspace.take(Store.at(str(tmp_path / "work")))
+    found = _first_pass(_config(raw), out, (number, [Slice(other, *cut)]))
+    assert found == (20, 20)
+    assert out.names(schema.WORK) == [schema.part(schema.WORK, 7)]
 
 
 def test_where_the_files_lie_does_not_change_a_byte(made, raw, tmp_path, ray_local):
