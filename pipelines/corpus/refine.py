@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 SAMPLED, SAMPLE_CHARS = 64, 600
+EMPTY: Row = {"reason": "empty", "rule": "words", "value": 0.0, "threshold": 1.0}
 MIXING = 1  # seed of the hash that draws documents, so that it draws others than the report
 
 
@@ -63,11 +64,7 @@ def _judged(config: CorpusConfig, document: Document, learnt: Learnt, weight: fl
         language = "und"
     failure = _excluded(config, text, language, score)
     if failure is None:
-        if config.native_paragraphs:
-            text, _ = native(text, config.languages)
-        verdict = judge(text, config.rules, config.min_words)
-        text = verdict.text
-        failure = _broken(verdict.failure) or _unfit(config, text, learnt)
+        text, failure = _ruled(config, text, learnt)
     text, masked = mask(text, config.mask)
     row: Row = {"text": text, "label": document.label, "language": language, "before": before}
     if failure:
@@ -78,6 +75,20 @@ def _judged(config: CorpusConfig, document: Document, learnt: Learnt, weight: fl
         sampled = {"reason": "sampled", "rule": "weight", "threshold": weight}
         return row | {"status": "rejected"} | sampled
     return row | {"status": "candidate"} | _keys(config, text, learnt)
+
+
+def _ruled(config: CorpusConfig, text: str, learnt: Learnt) -> tuple[str, Row | None]:
+    """A text less the paragraphs and lines that rules drop, and why it is left out, if it is."""
+    left = text
+    if config.native_paragraphs:
+        left, _ = native(text, config.languages, config.min_language_score)
+        if not left.strip():
+            return text, EMPTY
+    verdict = judge(left, config.rules, config.min_words)
+    failure = _broken(verdict.failure)
+    if failure is None and not verdict.text.strip():
+        return text, EMPTY
+    return verdict.text, failure or _unfit(config, verdict.text, learnt)
 
 
 def _keys(config: CorpusConfig, text: str, learnt: Learnt) -> Row:
@@ -100,7 +111,7 @@ def _sampled(document: Document) -> str | None:
 def _excluded(config: CorpusConfig, text: str, language: str, score: float) -> Row | None:
     """Why a text is left out before any rule looks at it: reason, rule, value and threshold."""
     if not text:
-        return {"reason": "empty", "rule": "words", "value": 0.0, "threshold": 1.0}
+        return EMPTY
     if config.languages and language not in config.languages:
         least = config.min_language_score
         return {"reason": "language", "rule": language, "value": score, "threshold": least}

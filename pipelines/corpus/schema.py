@@ -43,11 +43,12 @@ REJECTED = pa.schema(
         "text": pa.string(),
     }
 )
-"""`rejected/`: documents left out. `reason` is `empty`, `language`, the name of the rule set,
-`quality`, `contaminated`, `sampled`, `merged:exact`, `merged:near`, `repeated:paragraphs` or
-`repeated:lines`. For a merged one `into` is the id of the document that stays, `jaccard` and
-`shared` the evidence: the part and the number of their word n-grams that are in both. For a
-contaminated one `into` is the evaluation item, `value` the share of it that the text repeats."""
+"""`rejected/`: documents left out. `reason` is `empty` (as read, or what the rules leave of it),
+`language`, the name of the rule set, `quality`, `contaminated`, `sampled`, `merged:exact`,
+`merged:near`, `repeated:paragraphs` or `repeated:lines`. For a merged one `into` is the id
+of the document that stays, `jaccard` and `shared` the evidence: the part and the number of their
+word n-grams that are in both. For a contaminated one `into` is the evaluation item, `value` the
+share of it that the text repeats."""
 
 QUARANTINE = pa.schema(
     {"source": pa.string(), "row": pa.int64(), "offset": pa.int64(), "reason": pa.string()}

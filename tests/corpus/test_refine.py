@@ -9,6 +9,11 @@ from pipelines.corpus.refine import Learnt, Row, refined
 from pipelines.corpus.sources import Files
 
 TEXT = "Write to {}@example.org about the bread that is baked in this small town every morning."
+# lid.176 is sure of the first (.95), hardly of the second (.55), and takes both for Swedish (.55).
+CATALAN = "El pa es cou cada matí a la petita ciutat per la seva mare i després es ven al mercat."
+NORWEGIAN = (
+    "Brødet bakes hver morgen i den lille byen av moren hennes og blir deretter solgt på torget."
+)
 
 
 def test_one_that_its_weight_leaves_out_is_no_candidate_for_deduplication() -> None:
@@ -29,6 +34,29 @@ def test_what_is_masked_does_not_move_a_document_to_another_split() -> None:
     assert {row["text"] for row in masked} != {row["text"] for row in plain}
     assert [row["split"] for row in masked] == [row["split"] for row in plain]
     assert {row["split"] for row in plain} == {"train", "test"}
+
+
+def test_the_language_of_a_paragraph_is_as_unsure_as_that_of_a_document_may_be() -> None:
+    text = f"{TEXT} {TEXT} {TEXT}\n\n{NORWEGIAN}"
+    assert "torget" in _native(text, "en", 0.65)["text"]  # of no language, so it stays
+    assert "torget" not in _native(text, "en", 0.5)["text"]
+
+
+def test_a_document_without_a_paragraph_left_is_empty_and_no_candidate() -> None:
+    row = _native(f"{CATALAN}\n\n{NORWEGIAN}", "sv", 0.5)
+    assert (row["status"], row["reason"]) == ("rejected", "empty")
+    assert CATALAN in row["text"]
+
+
+def _native(text: str, language: str, score: float) -> Row:
+    config = CorpusConfig(
+        sources=(Files(paths=("a.jsonl",)),),
+        rules=(),
+        languages=(language,),
+        native_paragraphs=True,
+        min_language_score=score,
+    )
+    return refined(config, Document("a.jsonl", 0, text), Learnt(Words()))
 
 
 def _rows(count: int, weight: float = 1.0, **settings: Any) -> list[Row]:
