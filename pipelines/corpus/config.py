@@ -1,8 +1,8 @@
 """Settings of the corpus stage: which raw text, and what is done to it."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.core.config import Config, StageConfig
 from pipelines.corpus import sources as raw
@@ -45,10 +45,25 @@ class Passages(Config):
     )
 
 
+def _read_once(files: tuple[Files, ...]) -> tuple[Files, ...]:
+    """Files whose texts are compared with, of which no document is made."""
+    for place, one in enumerate(files):
+        if one.weight != 1 or one.label is not None:
+            name = "weight" if one.weight != 1 else "label"
+            raise ValueError(
+                f"entry {place} has {name}={getattr(one, name)}, and no document is made of these "
+                f"files; leave {name} out"
+            )
+    return files
+
+
+Texts = Annotated[tuple[Files, ...], AfterValidator(_read_once)]
+
+
 class Decontaminate(Config):
     """Documents that repeat items of evaluation sets are left out."""
 
-    sets: tuple[Files, ...] = Field(
+    sets: Texts = Field(
         min_length=1,
         description="evaluation sets; name a question's and a passage's field in an entry each",
     )
@@ -60,8 +75,8 @@ class Decontaminate(Config):
 class Quality(Config):
     """A linear classifier of n-grams, learnt from examples, scores every text."""
 
-    wanted: tuple[Files, ...] = Field(min_length=1, description="texts like those to keep")
-    unwanted: tuple[Files, ...] = Field(min_length=1, description="texts like those to leave out")
+    wanted: Texts = Field(min_length=1, description="texts like those to keep")
+    unwanted: Texts = Field(min_length=1, description="texts like those to leave out")
     min_score: float = Field(
         default=0.5, ge=0, le=1, description="score below which one is left out"
     )

@@ -12,11 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Literal, Self, assert_never
 from urllib.parse import urlsplit
 
 from pyarrow import fs
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, Location
 from pipelines.core.errors import DataError
@@ -44,6 +44,7 @@ SUFFIXES: dict[str, Format] = {
     ".wet": "warc",
     ".wet.gz": "warc",
 }
+WITHOUT_FIELDS = ("text", "html", "warc")  # formats whose documents are whole files or pages
 # Folders of code that others wrote or a program made: github-linguist's vendor.yml, the plain ones.
 VENDORED = frozenset(
     (
@@ -87,6 +88,16 @@ class Files(Weighted):
     )
     text: str = Field(default="text", description="field that holds the text")
     label: str | None = Field(default=None, description="field that holds the class label, if any")
+
+    @model_validator(mode="after")
+    def _fields_are_of_records(self) -> Self:
+        for name, value, usual in (("text", self.text, "text"), ("label", self.label, None)):
+            if self.format in WITHOUT_FIELDS and value != usual:
+                raise ValueError(
+                    f"{name}={value} names a field, and a file of format {self.format} has none; "
+                    f"leave {name} out, or set format to jsonl, parquet or csv"
+                )
+        return self
 
 
 class Code(Weighted):
