@@ -51,11 +51,6 @@ def plan(workflow: Workflow, store: Store, *, fresh_code: bool = False) -> list[
     return steps
 
 
-def fingerprint(config: StageConfig, digests: Mapping[str, str]) -> str:
-    """Hex SHA-256 of what the step is: stage, version, identity settings, input contents."""
-    return hashed(facts_of(config, digests))
-
-
 def hashed(facts: Json) -> str:
     """Hex SHA-256 of a step's facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

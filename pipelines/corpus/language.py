@@ -5,7 +5,6 @@ The model is fastText's lid.176 (Joulin et al. 2016).
 
 import functools
 import re
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
@@ -58,16 +57,6 @@ def paragraphs(text: str, min_score: float = MIN_SCORE) -> list[Paragraph]:
             language = UNKNOWN
         found.append(Paragraph(*part.span(), language, score))
     return found
-
-
-def shares(parts: Collection[Paragraph]) -> dict[str, float]:
-    """The share of a text's characters in each language, most first, to 4 digits."""
-    chars: Counter[str] = Counter()
-    for part in parts:
-        chars[part.language] += part.end - part.start
-    total = chars.total()
-    ordered = sorted(chars.items(), key=lambda item: (-item[1], item[0]))
-    return {language: round(number / total, 4) for language, number in ordered}
 
 
 def native(

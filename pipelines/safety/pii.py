@@ -4,14 +4,13 @@ Patterns and checks only, no model: e-mail, IPv4 and IPv6, phone (international,
 Chinese mobile and land line, national forms, and any grouped digits beside a word like "call me
 on"), payment card, IBAN, US Social Security number, Chinese identity number, keys and tokens.
 One vectorised look for digits gates all that are made of digits, and they are matched only around
-those, so that clean text costs one scan. Reports get counts and salted hashes, never a value.
+those, so that clean text costs one scan. Reports get counts, never a value.
 """
 
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal, assert_never
 
 import numpy as np
@@ -88,30 +87,6 @@ def mask(text: str, types: Sequence[PiiType] = TYPES) -> tuple[str, dict[PiiType
             counts[span.type] = counts.get(span.type, 0) + 1
         text = "".join(pieces) + text[end:]
     return text, counts
-
-
-def hashes(text: str, spans: Sequence[Span], salt: bytes) -> list[tuple[PiiType, str]]:
-    """The type and a salted hash (64 bits, hexadecimal) of each value, for reports.
-
-    Equal values, however they are punctuated, have equal hashes under one salt, so a report can
-    tell one address found a thousand times from a thousand addresses. Without the salt a hash
-    cannot be turned back by trying all numbers; keep the salt out of the report.
-
-    Args:
-        text: in which `spans` were found.
-        spans: of `find`.
-        salt: secret bytes; blake2b uses the first 64.
-    """
-    found: list[tuple[PiiType, str]] = []
-    for span in spans:
-        value = text[span.start : span.end].translate(_NARROW)
-        if span.type not in ("key", "email", "ip"):
-            value = "".join(char for char in value if char.isalnum())
-        if span.type != "key":
-            value = value.casefold()
-        digest = blake2b(f"{span.type}:{value}".encode(), key=salt[:64], digest_size=8)
-        found.append((span.type, digest.hexdigest()))
-    return found
 
 
 def _narrow(found: re.Match[str]) -> str:

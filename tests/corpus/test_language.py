@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pipelines.corpus.language import CHARS, detect, native, paragraphs, shares
+from pipelines.corpus.language import CHARS, detect, native, paragraphs
 
 
 @pytest.mark.parametrize(
@@ -45,17 +45,12 @@ def test_paragraphs_are_told_apart_by_blank_lines():
     parts = paragraphs(text)
     assert [part.language for part in parts] == ["en", "de", "zh"]
     assert text[parts[1].start : parts[1].end] == GERMAN
-    found = shares(parts)
-    total = 2 * len(ENGLISH) + 1 + len(GERMAN) + len(CHINESE)
-    assert list(found) == ["en", "de", "zh"]
-    assert found["de"] == round(len(GERMAN) / total, 4)
 
 
 def test_a_short_or_unsure_paragraph_has_no_language():
     assert paragraphs("Kapitel 1")[0].language == "und"
     assert paragraphs(ENGLISH, min_score=1.01)[0].language == "und"
     assert paragraphs("") == []
-    assert shares([]) == {}
 
 
 def test_foreign_paragraphs_are_left_out_and_reported():
