@@ -1,5 +1,6 @@
 """A machine and a cluster -> what is wrong with them, each with the command that fixes it."""
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -62,8 +63,9 @@ def _versions() -> Iterator[Finding]:
         if not wanted.specifier.contains(version, prereleases=True):
             found = f"{version}, expected {wanted.specifier}"
             yield Finding(wanted.name, False, found, "make install")
-    ray = importlib.metadata.version("ray")
-    yield Finding("versions", True, f"ray {ray} and the rest as far as not listed above")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # it is listed above then
+        ray = importlib.metadata.version("ray")
+        yield Finding("versions", True, f"ray {ray} and the rest as far as not listed above")
 
 
 def _token() -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Doctor: each thing that is wrong is found, and told with what fixes it."""
 
+import importlib.metadata
 import socket
 
 import pytest
@@ -58,3 +59,17 @@ def test_a_package_of_another_version_is_found(monkeypatch):
     assert "expected >=999" in findings["numpy"].found
     assert findings["no-such-package"].fix == "pip install 'no-such-package>=1'"
     assert "pyarrow" not in findings
+
+
+def test_a_machine_without_ray_is_told_so(monkeypatch):
+    version = importlib.metadata.version
+
+    def without_ray(name):
+        if name == "ray":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("importlib.metadata.version", without_ray)
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["ray>=2", "pyarrow"])
+    (finding,) = doctor._versions()
+    assert (finding.found, finding.fix) == ("not installed", "pip install 'ray>=2'")
