@@ -29,9 +29,7 @@ from pipelines.train.loop import batches_of, fit
 from pipelines.train.publish import publish
 from pipelines.train.team import Team
 
-# Texts a file of teacher's logits. The processes wait for one another, at most 300 s, and a
-# BERT-base reads three texts of 256 tokens a second on one thread.
-GROUP = 256
+GROUP = 256  # texts a file of teacher's logits, which a killed run computes anew at most
 ROWS = 64  # texts the teacher reads at once
 
 
@@ -124,14 +122,17 @@ def teacher_logits(teacher: Loaded, rows: list[np.ndarray], out: Workspace) -> n
 
     They are working files, so that a restart computes only what is missing.
     """
-    team, names = Team(), []
-    for place, first in enumerate(range(0, len(rows), GROUP)):
-        names.append(f".teacher/{place:05d}.npy")
-        if place % team.size == team.rank and not out.exists(names[-1]):
-            buffer = io.BytesIO()
-            np.save(buffer, _logits(teacher, rows[first : first + GROUP], team.device))
-            out.write(names[-1], buffer.getvalue())
-    team.add(torch.zeros(1, device=team.device))  # wait until all files are there
+    team = Team()
+    names = [f".teacher/{place:05d}.npy" for place in range(-(-len(rows) // GROUP))]
+
+    def write_own() -> None:
+        for place in range(team.rank, len(names), team.size):
+            if not out.exists(names[place]):
+                part, buffer = rows[place * GROUP : (place + 1) * GROUP], io.BytesIO()
+                np.save(buffer, _logits(teacher, part, team.device))
+                out.write(names[place], buffer.getvalue())
+
+    team.done(write_own)
     return np.concatenate([np.load(io.BytesIO(out.read(name))) for name in names])
 
 

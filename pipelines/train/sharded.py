@@ -14,6 +14,7 @@ see the same ends. And what no process learns from counts as zero, as where noth
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from pipelines.core.artifact import Workspace
 from pipelines.tasks.protocol import Batch, Sums
 from pipelines.train import sharded_state, state
 from pipelines.train.optimizers import Optimizer
-from pipelines.train.team import NONE, Gradients, Team
+from pipelines.train.team import NONE, Gradients, Team, first_found
 
 
 def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -142,9 +143,7 @@ class Sharded:
         self, out: Workspace, optimizer: Optimizer, batch: int | None = None
     ) -> state.Checkpoint:
         """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is."""
-        found = state.Checkpoint()
-        if not self._team.rank:
-            found = state.newest_verified(out) if batch is None else state.at(out, batch)
+        found = self._team.done(partial(first_found, self._team, out, batch))
         agreed = self._team.agreed(NONE if found == state.Checkpoint() else found.batch)
         if agreed == NONE:
             return found

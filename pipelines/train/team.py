@@ -6,8 +6,10 @@ and `Sharded` (in `sharded.py`), where each holds its share.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch import distributed
@@ -17,6 +19,8 @@ from pipelines.tasks.protocol import Batch, Sums
 from pipelines.train import state
 from pipelines.train.optimizers import Optimizer
 
+Answer = TypeVar("Answer")
+SIGN_S = 1.0  # seconds between signs of life
 NONE = -1  # in place of a checkpoint's batch, where there is no checkpoint
 
 
@@ -35,6 +39,23 @@ class Team:
         """Replace `tensor` by its sum over all processes."""
         if self.size > 1:
             distributed.all_reduce(tensor)
+
+    def done(self, job: Callable[[], Answer]) -> Answer:
+        """What this process's `job` returns, once all have done theirs, however long one takes.
+
+        A process that waits for another gives it up after minutes; so all tell each other often
+        that they are still there.
+        """
+        if self.size == 1:
+            return job()
+        with ThreadPoolExecutor(1, "job") as pool:
+            mine = pool.submit(job)
+            while True:
+                wait([mine], timeout=SIGN_S)
+                left = torch.tensor([0.0 if mine.done() else 1.0], device=self.device)
+                self.add(left)
+                if not left.item():
+                    return mine.result()
 
     def agreed(self, step: int) -> int:
         """The `step` of process 0, in every process."""
@@ -143,13 +164,11 @@ class Replicated:
         self, out: Workspace, optimizer: Optimizer, batch: int | None = None
     ) -> state.Checkpoint:
         """Take up the newest whole checkpoint that process 0 finds; that of step 0 if none is."""
-        if self._team.rank:
-            found = state.Checkpoint()
-        else:
-            found = state.newest_verified(out) if batch is None else state.at(out, batch)
+        found = self._team.done(partial(first_found, self._team, out, batch))
         agreed = self._team.agreed(found.batch if found.tensors else NONE)
         if agreed != NONE:
-            found = state.at(out, agreed) if self._team.rank else found
+            if self._team.rank:
+                found = state.at(out, agreed)
             state.restore(self._model, optimizer, found)
         return found
 
@@ -160,6 +179,13 @@ class Replicated:
 
     def gather(self) -> None:
         """Nothing to do: every process has them."""
+
+
+def first_found(team: Team, out: Workspace, batch: int | None) -> state.Checkpoint:
+    """In process 0 the newest whole checkpoint, or that after `batch`; the empty one in others."""
+    if team.rank:
+        return state.Checkpoint()
+    return state.newest_verified(out) if batch is None else state.at(out, batch)
 
 
 class Gradients:

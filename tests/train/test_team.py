@@ -1,5 +1,6 @@
 """Who takes which part of a batch where all hold all weights, and what each keeps."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.storage import Store
+from pipelines.train import team
 from pipelines.train.state import Checkpoint
 from pipelines.train.team import Replicated, Team
 
@@ -23,6 +25,39 @@ def test_alone_a_process_is_its_own_team() -> None:
     found = torch.tensor([3.0])
     team.add(found)
     assert (team.rank, team.size, team.agreed(7), found.item()) == (0, 1, 7, 3.0)
+
+
+class Pair(Team):
+    """One of two processes; the other one says what it does each time that both add up."""
+
+    def __init__(self, other: list[float]) -> None:
+        super().__init__()
+        self.size, self._other, self.signs = 2, iter(other), 0
+
+    def add(self, tensor: torch.Tensor) -> None:
+        self.signs += 1
+        tensor += next(self._other)
+
+
+def test_a_job_that_takes_long_is_waited_for_with_signs_of_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(team, "SIGN_S", 0.01)
+    let_go = threading.Event()
+    slow = Pair([0.0, 0.0, 0.0] + [0.0] * 10_000)
+    threading.Timer(0.2, let_go.set).start()
+    assert slow.done(lambda: let_go.wait(10)) is True
+    assert slow.signs > 3
+    quick = Pair([1.0, 1.0, 0.0])  # whose peer needs longer
+    assert quick.done(lambda: 7) == 7
+    assert quick.signs == 3
+
+
+def test_a_jobs_error_is_raised_once_all_are_done() -> None:
+    peer = Pair([1.0, 0.0])
+    with pytest.raises(ZeroDivisionError):
+        peer.done(lambda: 1 / 0)
+    assert peer.signs == 2
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
