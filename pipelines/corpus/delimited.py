@@ -51,7 +51,7 @@ def _record(
     except (ValueError, csv.Error) as error:
         return Quarantined(raw.name, row, offset, f"not CSV: {error}")
     if len(fields) != len(header):
-        reason = f"{len(fields)} fields, and the header has {len(header)}"
+        reason = f"not as many fields as the header: {len(fields)}, expected {len(header)}"
         return Quarantined(raw.name, row, offset, reason)
     return document(raw, row, offset, dict(zip(header, fields, strict=True)))
 

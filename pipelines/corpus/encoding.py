@@ -102,7 +102,7 @@ def _other(data: bytes, declared: str | None, error: UnicodeDecodeError) -> str:
     for name in (declared, *_guesses(data)):
         if name and (text := _plausible(data, name)) is not None:
             return text
-    raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start}) nor any known encoding")
+    raise ValueError(f"not UTF-8 nor any known encoding: {error.reason} at byte {error.start}")
 
 
 def _guesses(data: bytes) -> list[str]:

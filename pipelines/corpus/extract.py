@@ -112,9 +112,9 @@ def blocks(minimal: str) -> list[Block]:
 def _refuse_absurd(page: str) -> None:
     """Parsers take time and stack by elements and depth; both are counted before one is called."""
     if len(page) > MAX_HTML:
-        raise ValueError(f"an HTML page of {len(page):,} characters, more than {MAX_HTML:,}")
+        raise ValueError(f"too long an HTML page: {len(page):,} characters, more than {MAX_HTML:,}")
     if (tags := page.count("<")) > MAX_TAGS:
-        raise ValueError(f"an HTML page of {tags:,} tags, more than {MAX_TAGS:,}")
+        raise ValueError(f"too many tags in an HTML page: {tags:,}, more than {MAX_TAGS:,}")
     if tags < MAX_DEPTH:
         return
     depth = 0

@@ -18,7 +18,7 @@ from pipelines.corpus import contamination, dedup, quality, readers
 from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.records import Document, Quarantined
-from pipelines.corpus.refine import Learnt
+from pipelines.corpus.refine import Learnt, safe
 from pipelines.corpus.sources import Files, RawFile, expand
 
 QUALITY, EVALUATION = ".work/quality.safetensors", ".work/evaluation.safetensors"
@@ -79,7 +79,7 @@ def _check(raw: RawFile, setting: str, read: int, bad: int, first: Quarantined |
     if first:
         raise DataError(
             f"{raw.location}: {bad:,} of its {read + bad:,} records cannot be read, the first is "
-            f"row {first.row}: {first.reason}; {remedy}; mend or remove bad records"
+            f"row {first.row}: {safe(first.reason)}; {remedy}; mend or remove bad records"
         )
     if not read:
         raise DataError(f"{raw.location}: no text in it, expected at least one; {remedy}")

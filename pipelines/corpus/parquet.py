@@ -88,9 +88,9 @@ def _misfit(schema: Any, columns: list[str]) -> str | None:
     """Why a file's columns are not those to read."""
     for name in columns:
         if name not in schema.names:
-            return f"no column {name!r}; it has {sorted(schema.names)}"
+            return f"no column {name!r}: it has {sorted(schema.names)}"
         if pa.types.is_nested(kind := schema.field(name).type):
-            return f"column {name!r} is {str(kind)[:100]}, expected string"
+            return f"column {name!r} is not of strings: it is {str(kind)[:100]}"
     return None
 
 

@@ -23,7 +23,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record that cannot be read, and why; `offset` is its byte in the decompressed file."""
+    """A record that cannot be read; `offset` is its byte in the decompressed file.
+
+    `reason` is one of few, fit to be counted, then after `: ` what is particular to this record.
+    """
 
     source: str
     row: int
@@ -53,7 +56,7 @@ def document(
     at = offset or 0
     for field in [raw.text] if raw.label is None else [raw.text, raw.label]:
         if field not in data:
-            return Quarantined(raw.name, row, at, f"no field {field!r}; it has {sorted(data)}")
+            return Quarantined(raw.name, row, at, f"no field {field!r}: it has {sorted(data)}")
     text, label = data[raw.text], data[raw.label] if raw.label else None
     if not isinstance(text, str):
         kind = type(text).__name__

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 SAMPLED, SAMPLE_CHARS = 64, 600
+DETAIL_CHARS = 200  # kept of what is particular to an unreadable record
 EMPTY: Row = {"reason": "empty", "rule": "words", "value": 0.0, "threshold": 1.0}
 MIXING = 1  # seed of the hash that draws documents, so that it draws others than the report
 
@@ -44,15 +45,25 @@ def refined(
 ) -> Row:
     """A row of `schema.WORKING`; `weight` is that of the record's source."""
     if isinstance(record, Quarantined):
-        return {"status": "quarantined"} | vars(record)
+        return _quarantined(record)
     try:
         place = {"source": record.source, "row": record.row, "offset": record.offset}
         return place | _judged(config, record, learnt, weight)
     except Exception as error:  # noqa: BLE001 (one document must not end the job)
         log.warning("%s:%d: %r", record.source, record.row, error)
         reason = f"processing failed: {type(error).__name__}"
-        bad = Quarantined(record.source, record.row, record.offset or 0, reason)
-        return {"status": "quarantined"} | vars(bad)
+        return _quarantined(Quarantined(record.source, record.row, record.offset or 0, reason))
+
+
+def safe(reason: str) -> str:
+    """Why a record cannot be read, cut and without personal data, which a file's fields may be."""
+    fixed, colon, detail = reason.partition(": ")
+    return fixed + colon + mask(detail[: 10 * DETAIL_CHARS])[0][:DETAIL_CHARS]
+
+
+def _quarantined(bad: Quarantined) -> Row:
+    fixed, _, detail = safe(bad.reason).partition(": ")
+    return {"status": "quarantined"} | vars(bad) | {"reason": fixed, "detail": detail or None}
 
 
 def _judged(config: CorpusConfig, document: Document, learnt: Learnt, weight: float) -> Row:

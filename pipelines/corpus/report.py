@@ -36,7 +36,7 @@ def summary(tallies: Sequence[Json]) -> Json:
         "quarantined": sum(problems.values()),
         "rejected": _added({step["reason"]: step["documents"]} for step in out),
         "rules": _added({step["rule"]: step["documents"]} for step in out if step["rule"]),
-        "problems": _added({_problem(reason): number} for reason, number in problems.items()),
+        "problems": problems,
         "languages": taken["language"],
         "labels": taken["label"],
         "splits": taken["split"],
@@ -114,11 +114,6 @@ def _lengths(tallies: Sequence[Json]) -> dict[str, int]:
     for tally in tallies:
         total.update({int(bits): number for bits, number in tally["lengths"].items()})
     return {f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}": total[bits] for bits in sorted(total)}
-
-
-def _problem(reason: str) -> str:
-    """A reason without what is particular to one file."""
-    return reason.partition(":")[0] if reason.startswith("unreadable") else reason
 
 
 def _check(report: Json) -> None:

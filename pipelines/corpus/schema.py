@@ -51,9 +51,16 @@ word n-grams that are in both. For a contaminated one `into` is the evaluation i
 share of it that the text repeats."""
 
 QUARANTINE = pa.schema(
-    {"source": pa.string(), "row": pa.int64(), "offset": pa.int64(), "reason": pa.string()}
+    {
+        "source": pa.string(),
+        "row": pa.int64(),
+        "offset": pa.int64(),
+        "reason": pa.string(),
+        "detail": pa.string(),
+    }
 )
-"""`quarantine/`: records that cannot be read. `offset` is a byte of the decompressed file."""
+"""`quarantine/`: records that cannot be read. `offset` is a byte of the decompressed file, `reason`
+one of few, and `detail` what is particular to the record, cut and without personal data."""
 
 WORKING = pa.schema(
     {
@@ -69,6 +76,7 @@ WORKING = pa.schema(
         "rule": pa.string(),
         "value": pa.float64(),
         "threshold": pa.float64(),
+        "detail": pa.string(),  # of a quarantined one
         "into": pa.string(),  # the evaluation item that a contaminated text repeats
         "masked": pa.string(),  # JSON: personal data replaced, by type
         "split": pa.string(),  # of one that passed the rules, as is `taken`

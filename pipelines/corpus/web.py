@@ -59,7 +59,7 @@ def records(stream: Bytes, start: int, max_bytes: int) -> Iterator[Record]:
         headers = _headers(head)
         length = headers.get("content-length", "")
         if not (length.isascii() and length.isdigit()):
-            yield Record(offset, headers, b"", f"Content-Length is {length[:20]!r}, not a number")
+            yield Record(offset, headers, b"", f"Content-Length is no number: {length[:20]!r}")
             window.to_next_record(offset)
         elif len(length) > 18 or int(length) > max_bytes:
             yield Record(offset, headers, b"", f"longer than {max_bytes:,} bytes")
@@ -179,7 +179,7 @@ def _block(window: "_Window", offset: int, headers: dict[str, str], length: int)
     elif window.at_end_of_record():
         return Record(offset, headers, block)
     else:
-        fault = f"Content-Length {length:,} is not where the record ends"
+        fault = f"Content-Length is not where the record ends: {length:,} bytes"
     window.put_back(block)
     window.to_next_record(offset)
     return Record(offset, headers, b"", fault)

@@ -27,7 +27,7 @@ def corpus(make_artifact):
         },
     ]
     kept = [{"id": "a.jsonl:1", "text": "kept text", "source": "a.jsonl", "row": 1}]
-    bad = [{"source": "a.jsonl", "row": 2, "offset": 7, "reason": "not JSON: x"}]
+    bad = [{"source": "a.jsonl", "row": 2, "offset": 7, "reason": "not JSON", "detail": "x"}]
     report = {
         "funnel": [{"reason": "kept", "rule": "", "documents": 1, "bytes": 9, "words": 2}],
         "problems": {"not JSON": 1},

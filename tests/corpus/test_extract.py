@@ -54,8 +54,8 @@ def test_blocks_know_their_links_and_headings():
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        ("x" * (MAX_HTML + 1), "an HTML page of 4,194,305 characters"),
-        ("<p>x" * (MAX_TAGS + 1), "an HTML page of 40,001 tags"),
+        ("x" * (MAX_HTML + 1), "too long an HTML page: 4,194,305 characters"),
+        ("<p>x" * (MAX_TAGS + 1), "too many tags in an HTML page: 40,001"),
         ("<div>" * (MAX_DEPTH + 1), "HTML nested deeper than 3,000 elements"),
     ],
 )

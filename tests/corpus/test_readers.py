@@ -124,7 +124,7 @@ def test_a_compressed_text_is_bounded_by_what_it_unpacks_to(tmp_path):
     [
         (b"{bad json}", "not JSON"),
         (b"[1, 2]", "a JSON list, not an object"),
-        (b'{"body": "x"}', "no field 'text'; it has ['body']"),
+        (b'{"body": "x"}', "no field 'text': it has ['body']"),
         (b'{"text": 5}', "field 'text' is int, expected string"),
         (b'{"text": "\xff\xfe"}', "not JSON"),
         (b'{"text": "' + b"x" * MAX_BYTES + b'"}', "longer than 10,485,760 bytes"),
@@ -158,7 +158,7 @@ def test_what_is_no_parquet_or_lacks_the_column_is_quarantined(tmp_path):
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "b.parquet")
     torn, lacking = read(tmp_path)
     assert torn.reason.startswith("not readable Parquet")
-    assert lacking.reason == "no column 'text'; it has ['body']"
+    assert lacking.reason == "no column 'text': it has ['body']"
 
 
 def test_a_parquet_cell_may_be_null_or_huge(tmp_path):
@@ -199,7 +199,7 @@ def test_a_csv_row_that_does_not_fit_its_header_is_quarantined(tmp_path):
     (tmp_path / "f.csv").write_text('text,label\ngood,1\nbad\n"x"y,2\nlast,"never closed\n')
     good, short, quote, unclosed = read(tmp_path, label="label")
     assert (good.text, good.label) == ("good", "1")
-    assert short.reason == "1 fields, and the header has 2"
+    assert short.reason == "not as many fields as the header: 1, expected 2"
     assert quote.reason.startswith("not CSV: ")
     assert (unclosed.offset, unclosed.reason[:8]) == (29, "not CSV:")
 

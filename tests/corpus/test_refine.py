@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.dedup import Words
-from pipelines.corpus.records import Document
+from pipelines.corpus.records import Document, Quarantined
 from pipelines.corpus.refine import Learnt, Row, refined
 from pipelines.corpus.sources import Files
 
@@ -46,6 +46,24 @@ def test_a_document_without_a_paragraph_left_is_empty_and_no_candidate() -> None
     row = _native(f"{CATALAN}\n\n{NORWEGIAN}", "sv", 0.5)
     assert (row["status"], row["reason"]) == ("rejected", "empty")
     assert CATALAN in row["text"]
+
+
+def test_why_a_record_is_unreadable_is_one_of_few_and_its_detail_is_masked_and_cut() -> None:
+    config = CorpusConfig(sources=(Files(paths=("a.jsonl",)),))
+    rows = [
+        refined(config, Quarantined("a.jsonl", row, 7, reason), Learnt(Words()))
+        for row, reason in enumerate(
+            (
+                "no field 'text': it has ['anna@example.org', 'b']",
+                f"no field 'text': it has {['key'] * 10**6}",
+                "longer than 10 bytes",
+            )
+        )
+    ]
+    assert [row["reason"] for row in rows] == ["no field 'text'"] * 2 + ["longer than 10 bytes"]
+    assert rows[0]["detail"] == "it has ['[EMAIL]', 'b']"
+    assert len(rows[1]["detail"]) == 200
+    assert (rows[2]["detail"], rows[2]["offset"]) == (None, 7)
 
 
 def _native(text: str, language: str, score: float) -> Row:

@@ -83,10 +83,16 @@ def test_a_packed_bomb_is_cut_where_it_passes_the_limit(coding):
     ("bad", "reason"),
     [
         (record(b"HTTP/1.1 200 OK\r\n\r\nx", length=10_000), "cut short: "),
-        (record(b"HTTP/1.1 200 OK\r\n\r\nx", length=60), "Content-Length 60 is not where"),
-        (record(b"HTTP/1.1 200 OK\r\n\r\nxyz", length=3), "Content-Length 3 is not where"),
-        (record(b"x", length=-5), "Content-Length is '-5', not a number"),
-        (record(b"x", length="abc"), "Content-Length is 'abc', not a number"),
+        (
+            record(b"HTTP/1.1 200 OK\r\n\r\nx", length=60),
+            "Content-Length is not where the record ends: 60",
+        ),
+        (
+            record(b"HTTP/1.1 200 OK\r\n\r\nxyz", length=3),
+            "Content-Length is not where the record ends: 3",
+        ),
+        (record(b"x", length=-5), "Content-Length is no number: '-5'"),
+        (record(b"x", length="abc"), "Content-Length is no number: 'abc'"),
         (record(b"x", length=10**12), "longer than 1,048,576 bytes"),
         (record(b"x", length=10**30), "longer than 1,048,576 bytes"),
         (record(b"garbage, no HTTP\r\n\r\n"), "not an HTTP response"),
