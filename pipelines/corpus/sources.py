@@ -152,7 +152,8 @@ class RawFile:
     """One file to read.
 
     `name` is unique in the corpus and free of location; `text` and `label` are the fields that hold
-    them, except that the label of a Python or code file is `label` itself.
+    them, except that the label of a Python or code file is `label` itself. `origin` is the place of
+    its source among the settings.
     """
 
     name: str
@@ -162,6 +163,7 @@ class RawFile:
     text: str = "text"
     label: str | None = None
     weight: float = 1.0
+    origin: int = 0
 
 
 def expand(sources: tuple[Source, ...]) -> list[RawFile]:
@@ -173,7 +175,7 @@ def expand(sources: tuple[Source, ...]) -> list[RawFile]:
         DataError: a path matches nothing, a suffix is unknown, or a package is not installed.
     """
     found: list[tuple[RawFile, str]] = []
-    for source in sources:
+    for origin, source in enumerate(sources):
         match source:
             case Files():
                 pairs = [pair for path in source.paths for pair in _files(source, path)]
@@ -183,7 +185,9 @@ def expand(sources: tuple[Source, ...]) -> list[RawFile]:
                 pairs = [(raw, raw.name) for raw in _modules(source)]
             case _:
                 assert_never(source)
-        found += [(replace(raw, weight=source.weight), relative) for raw, relative in pairs]
+        found += [
+            (replace(raw, weight=source.weight, origin=origin), relative) for raw, relative in pairs
+        ]
     return sorted(_unique(found), key=lambda raw: raw.name)
 
 

@@ -56,12 +56,14 @@ def make(config: CorpusConfig, step: Step) -> Outcome:
             near-duplicates, or a file that texts are judged by cannot be read whole.
     """
     clock = time.perf_counter()
-    parts = _parts(expand(config.sources), config.shard_docs, config.shard_mb << 20, step.out)
+    raws = expand(config.sources)
+    parts = _parts(raws, config.shard_docs, config.shard_mb << 20, step.out)
     count = len(parts)
     learn(config, step.out)
     first = partial(_first_pass, config, step.out)
     _pass(spread, first, list(enumerate(parts)), step, 0)
     _find_duplicates(config, step.out, count)
+    _alarm(config, raws, step.out, count)
     _find_passages(config, step.out, count)
     second = partial(_second_pass, config.passages, step.out)
     dropped = _pass(briefly, second, range(count), step, count)
@@ -163,7 +165,6 @@ def _find_duplicates(config: CorpusConfig, out: Workspace, count: int) -> None:
         for part, merges in enumerate(duplicates.decide(out, totals)):
             rows = [vars(merge) | {"index": merge.removed & ROWS} for merge in merges]
             out.write(schema.part(schema.DECIDED, part), schema.parquet(rows, schema.MERGED))
-    _alarm(config, out, count)
 
 
 def _keys(
@@ -187,7 +188,7 @@ def _texts(out: Workspace, part: int, wanted: list[int]) -> Iterator[tuple[int, 
             yield index, row["text"]
 
 
-def _alarm(config: CorpusConfig, out: Workspace, count: int) -> None:
+def _alarm(config: CorpusConfig, raws: list[RawFile], out: Workspace, count: int) -> None:
     """Stop if most of a source are near-duplicates: templates look so, and so do real texts.
 
     Raises:
@@ -196,23 +197,25 @@ def _alarm(config: CorpusConfig, out: Workspace, count: int) -> None:
     allowed = config.near_duplicates.alarm if config.near_duplicates else None
     if allowed is None:
         return
-    candidates: Counter[str] = Counter()
-    merged: Counter[str] = Counter()
-    for passed, gone in briefly(partial(_near_by_source, out), range(count)):
-        candidates.update(passed)
-        merged.update(gone)
+    origins = {raw.name: raw.origin for raw in raws}
+    candidates, merged = Counter[int](), Counter[int]()
+    for files in briefly(partial(_near_by_file, out), range(count)):
+        for total, by_file in zip((candidates, merged), files, strict=True):
+            for name, number in by_file.items():
+                total[origins[name]] += number
     for source, number in sorted(merged.items()):
         if candidates[source] >= ALARM_LEAST and number > allowed * candidates[source]:
+            first = next(raw.name for raw in raws if raw.origin == source)
             raise DataError(
-                f"{source}: {number} of its {candidates[source]} documents that passed the rules "
-                f"are near-duplicates, more than {allowed:.0%}; texts made from one template look "
-                "so: raise near_duplicates.threshold, lengthen near_duplicates.ngram, or allow a "
-                "larger near_duplicates.alarm"
+                f"sources.{source} ({first}, ...): {number} of its {candidates[source]} documents "
+                f"that passed the rules are near-duplicates, more than {allowed:.0%}; texts made "
+                "from one template look so: raise near_duplicates.threshold, lengthen "
+                "near_duplicates.ngram, or allow a larger near_duplicates.alarm"
             )
 
 
-def _near_by_source(out: Workspace, part: int) -> tuple[Counter[str], Counter[str]]:
-    """Candidates and near-duplicates of each source in a part."""
+def _near_by_file(out: Workspace, part: int) -> tuple[Counter[str], Counter[str]]:
+    """Candidates and near-duplicates of each file in a part."""
     sources = schema.read(out.read(schema.part(schema.NAMED, part)), ["source"])["source"]
     keyed = schema.read(out.read(schema.part(schema.KEYED, part)), ["index"])["index"]
     merged = schema.read(out.read(schema.part(schema.DECIDED, part)))

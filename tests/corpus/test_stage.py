@@ -153,14 +153,18 @@ def test_a_document_that_its_weight_leaves_out_takes_no_other_with_it(tmp_path, 
 
 
 def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_path, ray_local):
-    """120 letters from one template: 119 of them are like the first."""
-    words = _story(1)
-    path = tmp_path / "letters.jsonl"
-    rows = [json.dumps({"text": f"{words} customer{number}"}) for number in range(120)]
-    path.write_text("\n".join(rows))
-    settings = {"sources": (Files(paths=(str(path),)),), "rules": (), "languages": ()}
+    """120 letters from one template, a file each: 119 of them are like the first."""
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    for number in range(120):
+        (letters / f"{number:03}.txt").write_text(f"{_story(1)} customer{number}")
+    (tmp_path / "other.txt").write_text(_story(2))
+    sources = (Files(paths=(str(tmp_path / "other.txt"),)), Files(paths=(str(letters),)))
+    settings = {"sources": sources, "rules": (), "languages": ()}
     for _ in range(2):  # a second try stops as well
-        with pytest.raises(DataError, match=r"letters.jsonl: 119 of its 120 .* more than 50%"):
+        with pytest.raises(
+            DataError, match=r"sources.1 \(000.txt, .*\): 119 of its 120 .* than 50%"
+        ):
             _make(CorpusConfig(**settings), tmp_path)
     allowed = CorpusConfig(near_duplicates=NearDuplicates(alarm=None), **settings)
     assert _make(allowed, tmp_path / "allowed")[1].counts["merged"] == 119
