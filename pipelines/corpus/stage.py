@@ -189,29 +189,34 @@ def _texts(out: Workspace, part: int, wanted: list[int]) -> Iterator[tuple[int, 
 
 
 def _alarm(config: CorpusConfig, raws: list[RawFile], out: Workspace, count: int) -> None:
-    """Stop if most of a source are near-duplicates: templates look so, and so do real texts.
+    """Stop if most of a file or source are near-duplicates: templates look so, as do real texts.
 
     Raises:
-        DataError: more than the set share of a source's documents are near-duplicates.
+        DataError: more than the set share of the documents of a file, or of a source of many small
+            ones, are near-duplicates.
     """
     allowed = config.near_duplicates.alarm if config.near_duplicates else None
     if allowed is None:
         return
-    origins = {raw.name: raw.origin for raw in raws}
-    candidates, merged = Counter[int](), Counter[int]()
+    firsts = {raw.origin: raw.name for raw in reversed(raws)}
+    units = {raw.name: (raw.name, _source(raw.origin, firsts[raw.origin])) for raw in raws}
+    candidates, merged = Counter[str](), Counter[str]()
     for files in briefly(partial(_near_by_file, out), range(count)):
         for total, by_file in zip((candidates, merged), files, strict=True):
             for name, number in by_file.items():
-                total[origins[name]] += number
-    for source, number in sorted(merged.items()):
-        if candidates[source] >= ALARM_LEAST and number > allowed * candidates[source]:
-            first = next(raw.name for raw in raws if raw.origin == source)
+                total.update(dict.fromkeys(units[name], number))
+    for unit, number in sorted(merged.items()):
+        if candidates[unit] >= ALARM_LEAST and number > allowed * candidates[unit]:
             raise DataError(
-                f"sources.{source} ({first}, ...): {number} of its {candidates[source]} documents "
-                f"that passed the rules are near-duplicates, more than {allowed:.0%}; texts made "
-                "from one template look so: raise near_duplicates.threshold, lengthen "
-                "near_duplicates.ngram, or allow a larger near_duplicates.alarm"
+                f"{unit}: {number} of its {candidates[unit]} documents that passed the rules are "
+                f"near-duplicates, more than {allowed:.0%}; texts made from one template look so: "
+                "raise near_duplicates.threshold, lengthen near_duplicates.ngram, or allow a "
+                "larger near_duplicates.alarm"
             )
+
+
+def _source(number: int, first: str) -> str:
+    return f"sources.{number} ({first}, ...)"
 
 
 def _near_by_file(out: Workspace, part: int) -> tuple[Counter[str], Counter[str]]:

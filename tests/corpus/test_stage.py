@@ -170,6 +170,18 @@ def test_a_source_that_would_mostly_go_as_near_duplicates_stops_the_step(tmp_pat
     assert _make(allowed, tmp_path / "allowed")[1].counts["merged"] == 119
 
 
+def test_one_file_of_template_texts_among_good_ones_stops_the_step(tmp_path, ray_local):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    letters = [f"{_story(1)} customer{number}" for number in range(120)]
+    for name, texts in (("bad", letters), ("good", [_story(number) for number in range(9, 209)])):
+        lines = [json.dumps({"text": text}) for text in texts]
+        (raw / f"{name}.jsonl").write_text("\n".join(lines))
+    config = CorpusConfig(sources=(Files(paths=(str(raw),)),), rules=(), languages=())
+    with pytest.raises(DataError, match=r"bad.jsonl: 119 of its 120 .* than 50%"):
+        _make(config, tmp_path)
+
+
 def test_a_bad_line_is_in_quarantine(made):
     (row,) = _table(made[0], "quarantine").to_pylist()
     assert (row["source"], row["row"]) == ("a.jsonl", 1)
