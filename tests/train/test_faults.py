@@ -16,6 +16,7 @@ def test_killed_trainings_end_with_the_same_weights(
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     faults = importlib.import_module("train_faults")
+    monkeypatch.setattr(faults, "TRIES", 1)  # one driver and one worker of a run
     faults.sample(shared_data, tmp_path)
     calm, *runs = faults.trial(tmp_path, range(3), seed=1, size="200 20")
     assert {run.digest for run in runs} == {calm.digest}
