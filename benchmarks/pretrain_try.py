@@ -87,7 +87,7 @@ def ours(options: Try, folder: Path) -> Try:
         clock.mark()
         return work_of(meter, parts)
 
-    Meter.work = timed  # type: ignore[method-assign]
+    Meter.work = timed  # type: ignore[method-assign]  # to see each batch as it is learnt
     before = peak(bf16)
     fitted = fit(model, batches, optimise, workspace(folder))
     parts = [part for step in seen[WARM:-1] for part in step]
