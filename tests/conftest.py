@@ -168,3 +168,14 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     work.put(root / "model")
     facts = {"kind": "Model", "stage": "train", "name": "tiny", "fingerprint": "0" * 64}
     return commit(work, Store.at(str(root / "artifact")), facts | {"identity": {}, "inputs": {}})
+
+
+@pytest.fixture
+def committed(make_artifact: Callable[..., Artifact]) -> Callable[[str, Path], Artifact]:
+    """Commit a folder's files as an artifact of a kind."""
+
+    def commit_folder(kind: str, folder: Path) -> Artifact:
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        return make_artifact(kind, kind.lower(), files)
+
+    return commit_folder

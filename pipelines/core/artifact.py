@@ -9,6 +9,7 @@ files (ledgers, checkpoints): they carry a step across a crash, are never commit
 once the artifact is visible, so that no crash costs a checkpoint.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -120,12 +121,13 @@ class Artifact:
         cache = _cache() / self.digest
         if not cache.exists():
             fresh = Path(tempfile.mkdtemp(dir=cache.parent))
-            self._data().download(self.files(), fresh)
-            Artifact(Store(str(fresh)), self.manifest.model_copy(update={"root": ""})).verify()
             try:
-                fresh.rename(cache)
-            except OSError:  # another process was first; its files have the same digest
-                shutil.rmtree(fresh)
+                self._data().download(self.files(), fresh)
+                Artifact(Store(str(fresh)), self.manifest.model_copy(update={"root": ""})).verify()
+                with contextlib.suppress(OSError):  # another was first, and has the same files
+                    fresh.rename(cache)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
         return cache
 
     def verify(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.config import Json
-from pipelines.core.errors import ArtifactError, ConfigError, RaylineError
+from pipelines.core.errors import ArtifactError, ConfigError, RaylineError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ TERMINATED = threading.Event()
 POLL_S = 1.0  # between looks at progress, and at what happens to the nodes
 GROW_S = 60.0  # how long there has to be room for more processes before a group is restarted
 ROOM_S = 120.0  # how long a group without a node waits for one
+BUSY_S = 30.0  # how long it waits for nodes that others use, before it starts on fewer
 TIMEOUT_S = 300  # of one collective operation, as when a process hangs
 
 
@@ -55,18 +56,24 @@ class Workers:
         return {"CPU": self.cpus} | ({"GPU": 1} if self.gpu else {})
 
     def places(self) -> int:
-        """For how many there is room on the nodes that stay."""
+        """For how many there is room on the nodes that stay, were they free."""
         import ray
 
+        nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        return self._fit(nodes)
+
+    def free(self) -> int:
+        """For how many there is room now, beside all that runs."""
+        import ray._private.state
+
+        return self._fit(ray._private.state.state.available_resources_per_node())
+
+    def _fit(self, nodes: dict[str, dict[str, float]]) -> int:
         leaving = _draining()
-        held = [
-            node["Resources"]
-            for node in ray.nodes()
-            if node["Alive"] and node["NodeID"] not in leaving
-        ]
         return sum(
-            min(int(node.get(name, 0) // amount) for name, amount in self.each.items())
-            for node in held
+            min(int(held.get(name, 0) // amount) for name, amount in self.each.items())
+            for node, held in nodes.items()
+            if node not in leaving
         )
 
 
@@ -268,18 +275,25 @@ def _size(group: _Group) -> int:
             f"{group.name}: the node that this command runs on is being taken away; what was "
             "checkpointed is kept, and the same command continues from it on another"
         )
-    deadline = time.monotonic() + ROOM_S
-    while not (places := group.wanted.places()):
-        if time.monotonic() > deadline:
+    began = time.monotonic()
+    while not (size := _room(group.wanted, time.monotonic() - began)):
+        if time.monotonic() - began > ROOM_S:
             raise RaylineError(
-                f"{group.name}: no node with {group.wanted.each} is left after {ROOM_S:.0f} s; "
-                "what was checkpointed is kept: add one, and give the same command again"
+                f"{group.name}: no node has {group.wanted.each} left, or free, after {ROOM_S:.0f} "
+                "s; what was checkpointed is kept: add one, or wait for other jobs to end, and "
+                "give the same command again"
             )
         time.sleep(POLL_S)
-    size = min(group.wanted.number, places)
     if size < group.wanted.number:
         log.warning("%s: goes on with %d of %d workers", group.name, size, group.wanted.number)
     return size
+
+
+def _room(wanted: Workers, waited_s: float) -> int:
+    """For how many of the wanted there is room: for all that fit, or after a while for the free."""
+    fitting = min(wanted.number, wanted.places())
+    free = min(fitting, wanted.free())
+    return free if free == fitting or waited_s > BUSY_S else 0
 
 
 def _draining() -> set[str]:
@@ -312,13 +326,14 @@ def _watched(group: _Group, size: int, standing: dict[str, set[str]]) -> Iterato
     def watch() -> None:
         full = time.monotonic()  # when there was no room for more
         while not done.wait(POLL_S):
-            if size >= group.wanted.number or group.wanted.places() <= size:
+            if size >= group.wanted.number or not group.wanted.free():
                 full = time.monotonic()
             nodes = [held for name, held in _reservations().items() if name not in standing]
             room_s = time.monotonic() - full
             if why := reason_to_leave(set().union(*nodes), _draining(), room_s):
-                group.out.write(LEAVE, why.encode())
-                return
+                with contextlib.suppress(StorageError):  # the next look may find the store again
+                    group.out.write(LEAVE, why.encode())
+                    return
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)
     thread.start()

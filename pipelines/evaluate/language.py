@@ -6,7 +6,6 @@ and cuts for every model that is compared.
 
 import math
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerFast
 
+from pipelines.core.artifact import Artifact
 from pipelines.core.config import Json
 from pipelines.core.errors import ConfigError
 from pipelines.evaluate.config import EvaluateConfig
@@ -29,22 +29,22 @@ TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 SPACE = "▁"  # what SentencePiece writes for a space
 
 
-def judge_folders(config: EvaluateConfig, model: Path, tokens: Path) -> Json:
-    """The report of a Model folder on a Tokens folder; see `judge_language`.
+def judge_tokens(config: EvaluateConfig, model: Artifact, tokens: Artifact) -> Json:
+    """The report of a Model on Tokens; see `judge_language`.
 
     Raises:
         ConfigError: the model's task does not learn from Tokens.
         DataError: the Tokens are another tokenizer's, or of a packing that the task does not take.
     """
     torch.set_num_threads(1)  # sums over threads are in no fixed order
-    loaded = load_model(model)
+    loaded = load_model(model.local())
     learnt: TaskConfig = TASK.validate_python(loaded.task)
     if learnt.reads != "Tokens":
         raise ConfigError(
-            f"{model} was made by task {learnt.kind}, which is judged on a Corpus; expected a "
+            f"{model.uri} was made by task {learnt.kind}, which is judged on a Corpus; expected a "
             "language model for Tokens"
         )
-    task, _ = open_task(learnt, Rows(tokens, model), seed=0)
+    task, _ = open_task(learnt, Rows(tokens.local(), model.local()), seed=0)
     batches = Batches(task, seed=0, batch_rows=BATCH_ROWS, parts=1)
     rows = min(batches.num_rows, config.max_rows or batches.num_rows)
     return judge_language(

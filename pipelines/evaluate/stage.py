@@ -23,7 +23,7 @@ from pipelines.engines.predictor import load, loaded
 from pipelines.engines.timing import median_ms
 from pipelines.evaluate import baseline
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
-from pipelines.evaluate.language import judge_folders
+from pipelines.evaluate.language import judge_tokens
 from pipelines.model.layout import WEIGHTS
 from pipelines.tasks.classify import labelled, number, select
 from pipelines.tasks.metrics import classification_report
@@ -80,7 +80,7 @@ def _language(config: EvaluateConfig, step: Step) -> Outcome:
     if "split" in config.model_fields_set:
         raise ConfigError("evaluate.split has no effect on Tokens, which were made of one split")
     start = time.perf_counter()
-    report = remotely(judge_folders, config, model.local(), tokens.local())
+    report = remotely(judge_tokens, config, model, tokens)
     step.out.write("report.json", json.dumps(report, indent=1, sort_keys=True).encode())
     seconds = time.perf_counter() - start
     counts = {name: report.pop(name) for name in ("rows", "tokens")}

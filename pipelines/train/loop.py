@@ -11,9 +11,10 @@ from any of its checkpoints to the same end. How often one is written changes no
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, NoReturn, assert_never
 
 import torch
 
@@ -101,6 +102,7 @@ def fit(
     with Notice(out, team.rank) as notice, Writer() as writer, ahead:
         run = _Run(optimise, learner, optimizer, out, notice, writer, judging)
         run.to_the_end()
+        team.done(writer.wait)
     meter.raise_peak(_peak(team, dtype))
     parallel.gather()
     measured = meter.read() | prepared
@@ -158,19 +160,27 @@ class _Run:
                 self._roll_back(spikes)
                 continue
             last = self.step == steps
-            if self._judging and (last or self.step % self._judging.every == 0):
-                self._hand_in(self._judging)
-                # Who has to leave does not wait for scores; the next try asks for them first.
-                enough = not (leave and not last) and self._enough()
+            judged = self._judging and (last or self.step % self._judging.every == 0)
+            if judged:
+                self._hand_in()
             if spikes and not self.watch.streak and self.step % spikes.anchor_steps == 0:
                 self._anchor()
-            elif leave or due or last or enough:
+            elif due or last:
                 self._save()
-            if leave and not (last or enough):
-                self._writer.wait()
-                raise LeaveError(f"told to leave; the checkpoint of step {self.step} is written")
+            if leave and not last:  # without waiting for scores: the next try asks for them first
+                self._leave()
+            enough = bool(judged) and self._enough()
+        if self._saved != self.step:
+            self._save()
         if not self._team.rank:
             self._progress.close()
+
+    def _leave(self) -> NoReturn:
+        """Go, as was asked, once the checkpoint of this step is written."""
+        if self._saved != self.step:
+            self._save()
+        self._writer.wait()
+        raise LeaveError(f"told to leave; the checkpoint of step {self.step} is written")
 
     def _advance(self) -> tuple[bool, bool]:
         """Take one step; returns whether to leave, and whether a checkpoint is due."""
@@ -224,8 +234,13 @@ class _Run:
             self._optimise.optimizer.kind,
             self._parallel.capture(self._optimizer),
         )
-        self._writer.submit(partial(self._parallel.write, self._out, checkpoint))
+        self._submit(partial(self._parallel.write, self._out, checkpoint))
         self._saved, self._saved_s = self.step, time.monotonic()
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        """Begin to write once nothing is being written in any process, however long that takes."""
+        self._team.done(self._writer.wait)
+        self._writer.submit(job)
 
     def _anchor(self) -> None:
         """Make this the point that weights go back to; it does not follow from checkpoints' times.
@@ -247,7 +262,7 @@ class _Run:
                 f"{spikes.roll_backs} roll-backs (optimise.spikes.roll_backs): lower "
                 "optimise.learning_rate, or look at the rows of these steps"
             )
-        self._writer.wait()
+        self._team.done(self._writer.wait)
         batch, step, handed, done = self.batch, self.step, self.handed, self.watch.roll_backs + 1
         at = self._parallel.resume(self._out, self._optimizer, self.watch.anchor)
         self._stand(replace(at, batch=batch, handed=handed))
@@ -261,31 +276,39 @@ class _Run:
         )
         self._anchor()
 
-    def _hand_in(self, judging: Judging) -> None:
-        """Give the weights to whoever judges them."""
+    def _hand_in(self) -> None:
+        """Give the weights to whoever judges them; process 0 has them."""
+        assert self._judging is not None
         weights = self._parallel.weights()
-        if self._team.rank:
-            self.handed = (*self.handed, (self.batch, self.step))
-            return
-        if self.handed:
-            newest = judging.score(self.handed[-1][0], 0.0) or {}
+        if self.handed and not self._team.rank:
+            newest = self._judging.score(self.handed[-1][0], 0.0) or {}
             self._shown = _named(newest) or self._shown
-        self._writer.submit(partial(validate.hand_in, self._out, self.batch, weights))
+        if self._team.rank:
+            self._submit(lambda: None)
+        else:
+            self._submit(partial(validate.hand_in, self._out, self.batch, weights))
         self.handed = (*self.handed, (self.batch, self.step))
 
     def _enough(self) -> bool:
-        """Whether validation has seen enough, by the scores before the newest."""
+        """Whether validation has seen enough, by the scores before the newest.
+
+        Raises:
+            LeaveError: a process was told to go while all waited for a score.
+        """
         judging = self._judging
         if judging is None or judging.patience is None:
             return False
+        handed = [entry for entry in self.handed if _taken(self.history, *entry)][:-1]
         while True:
             verdict = 0
             if not self._team.rank:
-                scores = _scores(self.handed[:-1], judging, PATIENCE_S)
+                scores = _scores(handed, judging, PATIENCE_S)
                 if scores is not None:
                     verdict = 2 if validate.exhausted(scores, judging.patience) else 1
             if verdict := self._team.agreed(verdict):
                 return verdict == 2
+            if self._team.any(self._notice.given()):
+                self._leave()
 
 
 def _chosen(
@@ -300,12 +323,19 @@ def _chosen(
     while scores is None:
         scores = _scores(handed, judging, PATIENCE_S)
     validate.finite(scores)
-    for (_, step), score in zip(handed, scores, strict=True):
-        fitted.history[step - 1] = fitted.history[step - 1] | _named(score)
-    place = validate.best(scores)
+    for (batch, step), score in zip(handed, scores, strict=True):
+        if _taken(fitted.history, batch, step):
+            fitted.history[step - 1] = fitted.history[step - 1] | _named(score)
+    there = validate.kept(out, handed)
+    place = there[validate.best([scores[place] for place in there])]
     batch, step = handed[place]
     validate.put(model, validate.best_weights(out, batch))
     return replace(fitted, chosen={"best_step": float(step)} | _named(scores[place]))
+
+
+def _taken(history: list[Json], batch: int, step: int) -> bool:
+    """Whether a step of the history is this one; a roll-back takes others after its anchor."""
+    return step <= len(history) and history[step - 1].get("batch", step) == batch
 
 
 def _named(score: validate.Score) -> dict[str, float]:
@@ -333,7 +363,7 @@ def _peak(team: Team, dtype: torch.dtype) -> float:
 
 
 def _scores(
-    handed: tuple[tuple[int, int], ...], judging: Judging, wait_s: float
+    handed: Sequence[tuple[int, int]], judging: Judging, wait_s: float
 ) -> list[validate.Score] | None:
     """Those of the weights handed in, or None if one is not there in time."""
     found = []

@@ -28,7 +28,7 @@ from pipelines.core.artifact import Workspace
 from pipelines.tasks.protocol import Batch, Sums
 from pipelines.train import sharded_state, state
 from pipelines.train.optimizers import Optimizer
-from pipelines.train.team import NONE, Gradients, Team, first_found
+from pipelines.train.team import NONE, Gradients, Team, first_found, same_found
 
 
 def blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -147,7 +147,8 @@ class Sharded:
         agreed = self._team.agreed(NONE if found == state.Checkpoint() else found.batch)
         if agreed == NONE:
             return found
-        found, folder = state.at(out, agreed) if self._team.rank else found, state.folder_of(agreed)
+        found = self._team.done(partial(same_found, self._team, out, agreed, found))
+        folder = state.folder_of(agreed)
         like, hashes = dict(self._model.named_parameters()), state.hashes_of(out, folder)
         tensors = sharded_state.load(like, out, folder, hashes, self._process_group)
         state.restore(self._model, optimizer, replace(found, tensors=tensors))

@@ -13,7 +13,7 @@ import torch
 from pipelines.core.artifact import Artifact, Workspace
 from pipelines.core.cluster import remotely
 from pipelines.core.config import Json
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, StorageError
 from pipelines.core.group import distributed
 from pipelines.core.storage import Store
 from pipelines.core.workflow import Outcome, Step
@@ -34,6 +34,7 @@ from pipelines.train.team import Team
 
 log = logging.getLogger(__name__)
 
+JUDGED_S = 10.0  # that a judge is waited for; it may be in the midst of a failed run's weights
 JUDGE_SEED = 0  # of masks and order; one for all runs, so that their validation losses compare
 
 
@@ -73,21 +74,24 @@ def learn(settings: Json) -> Json:
     config: TrainConfig = settings["config"]
     inputs: dict[str, Artifact] = settings["inputs"]
     out: Workspace = settings["out"]
-    source = beginning(config, inputs)
+    team = Team()
+    # A node may have to download them first, while another has them.
+    source = team.done(partial(beginning, config, inputs))
+    data = team.done(inputs["data"].local)
     model = _model(config, source, settings["labels"])
     if config.warm_start:
         with torch.no_grad():
             table = model.get_input_embeddings().weight
             table.copy_(torch.from_numpy(warm.read(out)))
     optimise, judging = config.optimise, None
-    rows = Rows(inputs["data"].local(), source, settings["labels"], config.split, config.max_rows)
+    rows = Rows(data, source, settings["labels"], config.split, config.max_rows)
     task, max_length = open_task(config.task, rows, optimise.seed)
     batches = batches_of(task, optimise)
     if config.validation:
         score = validate.remembered(partial(validate.score_of, out))
         judging = validate.Judging(config.validation.every, config.validation.patience, score)
     fitted = fit(model, batches, optimise, out, judging)
-    if Team().rank:
+    if team.rank:
         return {}
     facts = publish(out, fitted, model, source, config.task.model_dump(mode="json"), max_length)
     facts["counts"]["rows"] = batches.num_rows
@@ -115,13 +119,13 @@ def _judged(settings: Json) -> Iterator[None]:
     thread.start()
     try:
         yield
-    except BaseException:
-        validate.end(out, "the training that it judged has ended with an error")
-        raise
-    else:
         validate.end(out)
+    except BaseException:
+        with contextlib.suppress(StorageError):  # it is the first error that is to be told
+            validate.end(out, "the training that it judged has ended with an error")
+        raise
     finally:
-        thread.join()
+        thread.join(JUDGED_S)
 
 
 def judge(settings: Json) -> None:

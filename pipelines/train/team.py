@@ -57,6 +57,12 @@ class Team:
                 if not left.item():
                     return mine.result()
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is set in any process."""
+        found = torch.tensor([float(flag)], device=self.device)
+        self.add(found)
+        return bool(found)
+
     def agreed(self, step: int) -> int:
         """The `step` of process 0, in every process."""
         found = torch.tensor([0 if self.rank else step], device=self.device)
@@ -167,8 +173,7 @@ class Replicated:
         found = self._team.done(partial(first_found, self._team, out, batch))
         agreed = self._team.agreed(found.batch if found.tensors else NONE)
         if agreed != NONE:
-            if self._team.rank:
-                found = state.at(out, agreed)
+            found = self._team.done(partial(same_found, self._team, out, agreed, found))
             state.restore(self._model, optimizer, found)
         return found
 
@@ -186,6 +191,13 @@ def first_found(team: Team, out: Workspace, batch: int | None) -> state.Checkpoi
     if team.rank:
         return state.Checkpoint()
     return state.newest_verified(out) if batch is None else state.at(out, batch)
+
+
+def same_found(
+    team: Team, out: Workspace, agreed: int, found: state.Checkpoint
+) -> state.Checkpoint:
+    """The checkpoint after `agreed` batches, which process 0 has `found`."""
+    return state.at(out, agreed) if team.rank else found
 
 
 class Gradients:

@@ -27,6 +27,7 @@ from pipelines.tasks.batches import Batches
 FOLDER = ".validation"
 END, FAILED = f"{FOLDER}/end", f"{FOLDER}/failed"
 LOOK_S = 0.5  # seconds between looks for new weights, or for a score
+_REMEDY = f"remove {FOLDER} and .checkpoints in the step's work folder, then run again"
 Score = dict[str, float | None]
 
 
@@ -97,6 +98,22 @@ def exhausted(scores: Sequence[Score | None], patience: int) -> bool:
     return bool(scores) and len(scores) - 1 - best(scores) >= patience
 
 
+def kept(out: Workspace, handed: Sequence[tuple[int, int]]) -> list[int]:
+    """The places of those handed in, by (batch, step), whose weights are there.
+
+    Those that were once judged worse are not. Handed in again by a run that went on with other
+    threads, the better may by a hair be the worse.
+
+    Raises:
+        ArtifactError: of none the weights are there.
+    """
+    there = _batches(set(out.names(FOLDER)))
+    found = [place for place, (batch, _) in enumerate(handed) if batch in there]
+    if not found:
+        raise ArtifactError(f"{out.store.uri}/{FOLDER}: no weights that were judged; {_REMEDY}")
+    return found
+
+
 def best_weights(out: Workspace, batch: int) -> dict[str, torch.Tensor]:
     """The weights handed in after `batch` batches, as they were judged.
 
@@ -106,8 +123,7 @@ def best_weights(out: Workspace, batch: int) -> dict[str, torch.Tensor]:
     data = out.read(_weights(batch))
     if hashlib.sha256(data).hexdigest() != _judged(out, batch):
         raise ArtifactError(
-            f"{out.store.uri}/{_weights(batch)}: not the weights that were judged; remove "
-            f"{FOLDER} and .checkpoints in the step's work folder, then run again"
+            f"{out.store.uri}/{_weights(batch)}: not the weights that were judged; {_REMEDY}"
         )
     return dict(load(data))
 
@@ -181,11 +197,19 @@ def begin(out: Workspace) -> None:
 
 
 def end(out: Workspace, reason: str = "") -> None:
-    """Have `keep_judging` return; with a reason, have whoever waits for a score fail with it."""
-    with suppress(ArtifactError):  # a newer driver has taken over, and has its own
+    """Have `keep_judging` return; with a reason, have whoever waits for a score fail with it.
+
+    Raises:
+        StorageError: neither can be written.
+    """
+    try:
         if reason:
             out.write(FAILED, reason.encode())
         out.write(END, b"")
+    except StorageError:
+        raise
+    except ArtifactError:  # a newer driver has taken over, and has its own
+        return
 
 
 def finite(scores: Sequence[Score | None]) -> None:

@@ -159,6 +159,38 @@ def test_a_users_error_is_passed_on_and_not_retried(
     assert (tmp_path / "log").read_text() == "tried\n"
 
 
+class Nodes(group.Workers):
+    """Workers of a cluster with room for three, of which one place is taken."""
+
+    def places(self) -> int:
+        return 3
+
+    def free(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "waited_s", "room"),
+    [(2, 0, 2), (3, 0, 0), (4, group.BUSY_S, 0), (4, group.BUSY_S + 1, 2)],
+)
+def test_a_group_waits_a_while_for_places_that_others_hold(
+    wanted: int, waited_s: float, room: int
+) -> None:
+    assert group._room(Nodes(wanted), waited_s) == room
+
+
+def test_no_more_processes_are_started_than_there_are_parts(
+    ray_local: None, out: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        asked = {"name": "narrow", "workers": 2, "parts": 1}
+        found = group.distributed(
+            rank_sum, {"out": out}, out=out, report=lambda point: None, **asked
+        )
+    assert found["sum"] == 1  # of one rank
+    assert "1 workers, not 2: a batch has 1 parts" in caplog.text
+
+
 @pytest.mark.parametrize(("workers", "cpus", "room"), [(9, 1, 2), (2, 2, 1), (1, 3, 1)])
 def test_more_than_the_cluster_has_is_refused_at_once(
     ray_local: None, out: Workspace, workers: int, cpus: int, room: int

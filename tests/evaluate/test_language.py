@@ -13,7 +13,7 @@ from pipelines.core.artifact import Artifact
 from pipelines.core.errors import ConfigError
 from pipelines.evaluate import stage
 from pipelines.evaluate.config import EvaluateConfig, TfidfLinear
-from pipelines.evaluate.language import judge_folders, judge_language, token_bytes
+from pipelines.evaluate.language import judge_language, judge_tokens, token_bytes
 from pipelines.model.build import Vocabulary, build
 from pipelines.model.checkpoint import save_model
 from pipelines.model.config import ModelConfig
@@ -26,6 +26,8 @@ from pipelines.tokenizer.train import train
 from pipelines.tokens import shards
 from pipelines.tokens.pack import concat, flat
 from tests.tasks.by_step import ByStep
+
+Committed = Callable[[str, Path], Artifact]
 
 TEXT = "Two foxes ran. The dog slept; nobody knows it, naïve as they are.\n"
 SHAPE = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}
@@ -117,12 +119,12 @@ def judged(
 
 
 def test_a_masked_model_is_judged_on_its_masks_alone(
-    judged: dict[str, Artifact], vocab: Path, tmp_path: Path
+    judged: dict[str, Artifact], vocab: Path, committed: Committed, tmp_path: Path
 ) -> None:
     task = {"kind": "masked-lm", "pair": "none"}
     folder = saved(tmp_path / "encoder", vocab, "bert", task)
     config = EvaluateConfig(model="@m", data="@t", resamples=20, max_rows=16)
-    report = judge_folders(config, folder, judged["data"].local())
+    report = judge_tokens(config, committed("Model", folder), judged["data"])
     assert report["rows"] == 16
     assert "bits_per_byte" not in report
     assert 0.1 < report["tokens"] / (16 * 64) < 0.2  # 15 % are masked
@@ -130,12 +132,12 @@ def test_a_masked_model_is_judged_on_its_masks_alone(
 
 
 def test_a_classifier_is_not_judged_on_tokens(
-    judged: dict[str, Artifact], vocab: Path, tmp_path: Path
+    judged: dict[str, Artifact], vocab: Path, committed: Committed, tmp_path: Path
 ) -> None:
     folder = saved(tmp_path / "other", vocab, "bert", {"kind": "classify"})
     config = EvaluateConfig(model="@m", data="@t")
     with pytest.raises(ConfigError, match="made by task classify, which is judged on a Corpus"):
-        judge_folders(config, folder, judged["data"].local())
+        judge_tokens(config, committed("Model", folder), judged["data"])
 
 
 @pytest.mark.ray

@@ -3,7 +3,7 @@
 import io
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.core.artifact import Artifact
 from pipelines.tokenizer.config import TokenizerConfig
 from pipelines.tokenizer.encode import open_backend
 from pipelines.tokenizer.train import train
@@ -90,17 +89,6 @@ def corpus_part(rows: list[tuple[str | None, str]], split: str = "train") -> byt
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def committed(make_artifact: Callable[..., Artifact]) -> Callable[[str, Path], Artifact]:
-    """Commit a folder's files as an artifact of a kind."""
-
-    def commit_folder(kind: str, folder: Path) -> Artifact:
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        return make_artifact(kind, kind.lower(), files)
-
-    return commit_folder
 
 
 @pytest.fixture

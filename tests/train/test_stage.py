@@ -115,13 +115,14 @@ def test_every_process_starts_from_the_embeddings_that_were_left_for_it(
     assert (table - 7).abs().max() < 0.02  # one step of AdamW at a rate of 0.01
 
 
-def kill_a_worker(step: Step) -> None:
-    """SIGKILL one training process as soon as the first checkpoint is there."""
+def kill_a_worker(step: Step, killed: list[int]) -> None:
+    """SIGKILL one training process as soon as the first checkpoint is there, and note its id."""
     while not any(name.endswith("manifest.json") for name in step.out.names(".checkpoints")):
         time.sleep(0.05)
     for process in psutil.Process().children(recursive=True):
         if "RayTrainWorker" in process.name() or "RayTrainWorker" in " ".join(process.cmdline()):
             os.kill(process.pid, signal.SIGKILL)
+            killed.append(process.pid)
             return
 
 
@@ -136,11 +137,12 @@ def test_a_worker_killed_in_training_changes_no_byte(
     settings = {"config": longer, "inputs": pretraining, "out": undisturbed.out, "labels": []}
     stage.learn(settings)  # by one process, without Ray
     killed = step_for(longer, pretraining, "killed")
-    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    pids: list[int] = []
+    killer = threading.Thread(target=kill_a_worker, args=(killed, pids), daemon=True)
     killer.start()
     stage.make(longer, killed)
     killer.join(timeout=1)
-    assert not killer.is_alive()
+    assert len(pids) == 1
     assert files(killed) == files(undisturbed)
 
 

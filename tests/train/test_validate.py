@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from safetensors.torch import load, save
 
 from pipelines.core.artifact import Workspace
 from pipelines.core.errors import ArtifactError, DataError, RaylineError, StorageError
+from pipelines.core.group import LeaveError
 from pipelines.core.storage import Store
 from pipelines.tasks.protocol import Batch
-from pipelines.train import validate
-from pipelines.train.config import Optimise
+from pipelines.train import state, validate
+from pipelines.train.config import Optimise, Spikes
 from pipelines.train.loop import Fitted, fit
+from pipelines.train.preempt import Notice
 from pipelines.train.validate import Judging, Score
 from tests.train.one_weight import Distance, Weight
 
@@ -203,6 +206,65 @@ def test_weights_that_are_not_those_judged_are_refused(tmp_path: Path) -> None:
     out.write(".validation/00000004.safetensors", save({"weight": torch.zeros(1, 1)}))
     with pytest.raises(ArtifactError, match="not the weights that were judged"):
         validate.best_weights(out, 4)
+
+
+def test_the_best_is_chosen_among_weights_that_are_there(tmp_path: Path) -> None:
+    out, handed = workspace(tmp_path), [(4, 4), (8, 8)]
+    with pytest.raises(ArtifactError, match=r"no weights that were judged; remove .validation"):
+        validate.kept(out, handed)
+    validate.hand_in(out, 8, {"weight": torch.ones(1, 1)})
+    assert validate.kept(out, handed) == [1]
+
+
+def test_steps_that_were_gone_back_from_count_for_nothing(tmp_path: Path) -> None:
+    """Steps 15 to 17 are spikes: back to step 10, after 4, 8, 12 and 16 were handed in."""
+    spikes = Spikes(sigma=6, window=8, in_a_row=3, anchor_steps=10, roll_backs=1)
+    optimise = OPTIMISE.model_copy(update={"spikes": spikes, "steps": 40})
+    task, out = Distance(lambda batch: 1e4 if batch in (14, 15, 16) else 99.0), workspace(tmp_path)
+    fitted = fit(Weight(first=0.0), task, optimise, out, judging(out, 1))
+    assert fitted.roll_backs == 1
+    # The 16 that was left is worse than 12, and would have ended the run at the second step 12.
+    assert (len(fitted.history), fitted.chosen["best_step"]) == (20, 12)
+    found = {p["step"]: p.get("batch") for p in fitted.history if "validation_loss" in p}
+    assert found == {4: None, 8: None, 12: 19, 16: 23, 20: 27}
+
+
+def test_who_has_to_leave_does_not_wait_for_a_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At step 8 the score of step 4 is awaited; the checkpoint is there before the wait."""
+    out, waits = workspace(tmp_path), []
+
+    def never(batch: int, wait_s: float) -> Score | None:
+        if wait_s:
+            waits.append(state.newest_verified(out).step)
+            monkeypatch.setattr(Notice, "given", lambda notice: True)
+        return None
+
+    often = OPTIMISE.model_copy(update={"checkpoint_steps": 1})
+    with pytest.raises(LeaveError, match="the checkpoint of step 8 is written"):
+        fit(Weight(first=0.0), climbing(), often, out, Judging(4, 1, never))
+    assert len(waits) == 1
+    assert state.newest_verified(out).step == 8
+
+
+@dataclass(frozen=True)
+class Full(Workspace):
+    """On a disk that takes nothing more."""
+
+    def write(self, name: str, data: bytes) -> None:
+        raise StorageError(f"{name}: the disk is full")
+
+
+def test_an_end_that_cannot_be_written_is_told_but_not_that_of_an_older_driver(
+    tmp_path: Path,
+) -> None:
+    old = workspace(tmp_path)
+    with pytest.raises(StorageError, match="the disk is full"):
+        validate.end(Full(old.store, old.epoch))
+    workspace(tmp_path)
+    validate.end(old)
+    assert not old.store.exists(validate.END)
 
 
 def test_a_score_stands_for_the_same_bits_alone(tmp_path: Path) -> None:
