@@ -2,7 +2,7 @@
 
 Nano models and a WordPiece vocabulary of 4,096 entries, one thread. A document in 25 is held out by
 a hash of its text. Each objective has the same number of optimizer steps; the decoder and the
-encoder of the curve have eight times as many, and are judged on BLiMP on the way. `frequencies` is
+encoder of the curve have 32 times as many, and are judged on BLiMP on the way. `frequencies` is
 the loss of guessing by how often a token was a target in training: what a model without any context
 reaches. The pretrained decoder of 260K parameters goes on with its own tokenizer. Run:
 
@@ -54,8 +54,8 @@ SOURCES = ("en_books", "en_web_ewt", "en_wikitext2_valid")
 BOOKS, HELD_OUT = 4, 25  # every fourth chapter; one document in so many is kept apart
 HELD_OUT_ROWS, RESAMPLES, BATCH_ROWS = 256, 1000, 16
 LENGTH = 64
-POINTS, CURVE = 4, 8  # times a curve is judged, and its steps as a multiple of the others'
-ENCODER_SHARE = 3  # an encoder reads a sentence once for each token, so it is asked fewer pairs
+POINTS, CURVE = 4, 32  # times a curve is judged, and its steps as a multiple of the others'
+ENCODER_SHARE = 2  # an encoder reads a sentence once for each token, so it is asked fewer pairs
 RATE = 2e-3
 COUNTED = 200  # steps whose targets make the frequencies
 BERT, LLAMA = "bert-nano", ModelConfig(
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--pairs", type=int, default=2010, help="of BLiMP, for a decoder")
+    parser.add_argument("--pairs", type=int, default=4020, help="of BLiMP, for a decoder")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
