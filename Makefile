@@ -38,7 +38,7 @@ faults: install  ## three corpora and three trainings killed at random
 e2e: install  ## the slow tests: every stage killed and resumed, every command of the README
 	$(BIN)/python -m pytest -m slow
 
-check: lint imports types test  ## what CI runs
+check: lint imports types test  ## what CI runs, but for `make faults`
 
 lint: install  ## style
 	$(BIN)/ruff check .

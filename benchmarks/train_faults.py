@@ -45,7 +45,7 @@ from pipelines.train.stage import make
 RESULTS = Path(__file__).with_suffix(".md")
 TEXTS = "pretrain/en_web_ewt.jsonl.gz"
 DOCUMENTS, LENGTH = 300, 64
-LIMIT_S, TRIES = 900, 3  # of a run; drivers of a run that are killed at most
+LIMIT_S, TRIES = 900, 1  # of a run; drivers, and workers, of a run that are killed at most
 WORKER = "RayTrainWorker"
 GIVEN_UP = "the same command continues"  # says a driver whose processes were lost too often
 CONFIG = TrainConfig(
@@ -54,7 +54,7 @@ CONFIG = TrainConfig(
     model=ModelConfig(layers=2, width=64, heads=2, feedforward=128, max_length=LENGTH, dropout=0.1),
     task=MaskedLM(),
     optimise=Optimise(
-        steps=400, batch_rows=16, learning_rate=1e-3, checkpoint_steps=25, precision="fp32"
+        steps=200, batch_rows=16, learning_rate=1e-3, checkpoint_steps=20, precision="fp32"
     ),
 )
 
@@ -74,10 +74,14 @@ class Run:
     digest: str = ""
 
 
-def sample(data: Path, folder: Path) -> None:
-    """A Tokenizer and Tokens of the first documents."""
+def texts_of(data: Path) -> list[str]:
+    """The first documents."""
     with gzip.open(data / TEXTS, "rt", encoding="utf-8") as rows:
-        texts = [json.loads(row)["text"] for row, _ in zip(rows, range(DOCUMENTS), strict=False)]
+        return [json.loads(row)["text"] for row, _ in zip(rows, range(DOCUMENTS), strict=False)]
+
+
+def sample(texts: list[str], folder: Path) -> None:
+    """A Tokenizer and Tokens of texts."""
     config = TokenizerConfig(corpus="@none", vocab_size=1000, max_length=LENGTH)
     work = Workspace.take(Store.at(str(folder / ".work" / "vocab")))
     train(config, texts).save_pretrained(work.store.uri)
@@ -241,7 +245,7 @@ def main() -> None:
         return
     if not (options.folder / "tokens").exists():
         options.folder.mkdir(parents=True, exist_ok=True)
-        sample(options.data, options.folder)
+        sample(texts_of(options.data), options.folder)
     size = f"{options.steps} {options.every}"
     calm, *found = trial(options.folder, range(options.runs), options.seed, size)
     same = sum(run.digest == calm.digest for run in found)

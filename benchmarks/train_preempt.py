@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 from corpus_faults import digest, family, kill
-from train_faults import sample
+from train_faults import sample, texts_of
 
 RESULTS = Path(__file__).with_suffix(".md")
 RAY = str(Path(sys.executable).parent / "ray")
@@ -197,7 +197,7 @@ def main() -> None:
     folder = options.folder
     if not (folder / "tokens").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        sample(options.data, folder)
+        sample(texts_of(options.data), folder)
     told = lose(folder, "told", True, options.steps, options.every)
     killed = lose(folder, "killed", False, options.steps, options.every)
     text = f"""# A node is taken away from a training

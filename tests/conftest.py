@@ -41,6 +41,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def standard_docs() -> list[str]:
+    """Docstrings of Python's own library of 200 characters and more: real texts on any machine."""
+    from pipelines.corpus.python_docs import docstrings, modules
+
+    found = (
+        text
+        for module in modules("stdlib", 400)
+        for text in docstrings(Path(module.path).read_bytes())
+    )
+    return [text for text in found if len(text) >= 200]
+
+
+@pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """`s3://rayline` on a real S3 server (moto) that the standard variables point to."""
     import boto3

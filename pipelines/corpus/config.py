@@ -41,7 +41,7 @@ class Passages(Config):
         default=40, ge=1, description="characters of the shortest one that is dropped"
     )
     min_left: int = Field(
-        default=200, ge=0, description="characters below which a document cut so is left out"
+        default=200, ge=1, description="characters below which a document cut so is left out"
     )
 
 
@@ -87,7 +87,7 @@ class CorpusConfig(StageConfig):
 
     stage: ClassVar[str] = "corpus"
     makes: ClassVar[str] = "Corpus"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     sources: tuple[Source, ...] = Field(min_length=1, description="where the raw text comes from")
     rules: tuple[RuleSet, ...] = Field(

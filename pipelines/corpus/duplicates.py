@@ -88,7 +88,7 @@ def decide(out: Workspace, sizes: list[int]) -> Iterator[list[Merge]]:
 
 def repeated(records: Records) -> Records:
     """Each document of a key with the earliest of that key."""
-    starts = _starts(records)
+    starts = shuffle.starts(records)
     later = np.flatnonzero(starts != np.arange(len(records)))
     return _paired(records, later, starts[later])
 
@@ -98,7 +98,7 @@ def proposed(records: Records) -> Records:
 
     Buckets of many are common in templated text, and all their pairs would be quadratic.
     """
-    starts, here = _starts(records), np.arange(len(records))
+    starts, here = shuffle.starts(records), np.arange(len(records))
     found = [np.empty(0, PAIR)]
     for offset in range(FIRST):
         later = np.flatnonzero(starts + offset < here)
@@ -160,15 +160,6 @@ def _keyed(part: int, rows: Documents, key: dedup.Hashes, low: dedup.Hashes) -> 
     found = np.zeros(len(rows), KEYED)
     found["key"], found["low"], found["document"] = key, low, rows + (part << 32)
     return found
-
-
-def _starts(records: Records) -> Documents:
-    """For each of sorted records, where its key begins."""
-    new = np.ones(len(records), np.bool_)
-    new[1:] = (records["key"][1:] != records["key"][:-1]) | (
-        records["low"][1:] != records["low"][:-1]
-    )
-    return np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))
 
 
 def _paired(records: Records, later: Documents, earlier: Documents) -> Records:

@@ -64,7 +64,7 @@ def page_text(data: bytes, declared: str | None = None) -> str:
 
 
 def lines_encoding(head: bytes) -> str:
-    """The encoding of a file of lines that begins with `head`: one for all its rows.
+    """The encoding of a file that begins with the lines of `head`: one for all its rows.
 
     A short row alone says too little. Only rows that are not ASCII speak; where half of them are
     UTF-8 the file is, and the others are damaged. UTF-8 too where nothing fits.
@@ -82,9 +82,8 @@ def lines_encoding(head: bytes) -> str:
 
 
 def _is_utf8(line: bytes) -> bool:
-    """Whether a line is UTF-8, be it cut within its last character."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(line)
+        line.decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -59,10 +59,8 @@ def paragraphs(text: str, min_score: float = MIN_SCORE) -> list[Paragraph]:
     return found
 
 
-def native(
-    text: str, languages: Collection[str], min_score: float = MIN_SCORE
-) -> tuple[str, list[Paragraph]]:
-    """A text without its paragraphs in other languages, and those that were left out.
+def native(text: str, languages: Collection[str], min_score: float = MIN_SCORE) -> str:
+    """A text without its paragraphs in other languages.
 
     What is undetermined stays: a heading, a formula or a name is of no language of its own.
     """
@@ -72,13 +70,13 @@ def native(
         if part.language not in languages and part.language != UNKNOWN
     ]
     if not foreign:
-        return text, []
+        return text
     pieces, end = [], 0
     for part in foreign:
         pieces.append(text[end : part.start].rstrip("\n"))
         end = part.end
     pieces.append(text[end:])
-    return "\n\n".join(kept for piece in pieces if (kept := piece.strip("\n"))), foreign
+    return "\n\n".join(kept for piece in pieces if (kept := piece.strip("\n")))
 
 
 @functools.cache

@@ -32,12 +32,12 @@ def slices(raw: RawFile, rows: int, size: int) -> list[Slice]:
 
 def documents(part: Slice) -> Iterator[Document | Quarantined]:
     """Each document of a slice, or what is wrong with its row or with the file."""
-    raw, row = part.raw, part.row
+    raw, following = part.raw, part.row
     columns = [raw.text] if raw.label is None else [raw.text, raw.label]
     try:
         with opened(raw) as stream:
             if reason := _misfit(_footer(stream).schema_arrow, columns):
-                yield Quarantined(raw.name, row, 0, reason)
+                yield Quarantined(raw.name, following, 0, reason)
                 return
             # As a dictionary, 4 GiB of one repeated string (a 523-byte file) stays one string.
             # Delta-coded strings have no such decoder; they are decoded a few rows at a time.
@@ -46,10 +46,11 @@ def documents(part: Slice) -> Iterator[Document | Quarantined]:
             if not pages.has_deltas(file.metadata):
                 file = _footer(stream, read_dictionary=[raw.text])
             for row, values in _rows(file, stream, part, columns):
+                following = row + 1
                 yield _cell(raw, row, values)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         refuse_unreachable(raw, error)
-        yield Quarantined(raw.name, row, 0, f"not readable Parquet: {error}")
+        yield Quarantined(raw.name, following, 0, f"not readable Parquet: {error}")
 
 
 def _measured(raw: RawFile) -> tuple[int, int]:

@@ -75,12 +75,8 @@ def count(text: str, how: Passages) -> int:
 
 def later(records: Records) -> Records:
     """The passages, of records in order of key and document, that an earlier document has."""
-    new = np.ones(len(records), np.bool_)
-    for name in ("key", "low"):
-        new[1:] &= records[name][1:] == records[name][:-1]
-    new[1:] = ~new[1:]
-    starts = np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))
-    repeats = records[records["document"] != records["document"][starts]]
+    earliest = records["document"][shuffle.starts(records)]
+    repeats = records[records["document"] != earliest]
     found = np.empty(len(repeats), DROPPED)
     found["document"], found["place"] = repeats["document"], repeats["place"]
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import xxhash
 
+from pipelines.core.errors import RaylineError
 from pipelines.corpus import contamination, dedup
 from pipelines.corpus.clean import clean
 from pipelines.corpus.config import CorpusConfig
@@ -43,12 +44,21 @@ class Learnt:
 def refined(
     config: CorpusConfig, record: Document | Quarantined, learnt: Learnt, weight: float = 1.0
 ) -> Row:
-    """A row of `schema.WORKING`; `weight` is that of the record's source."""
+    """A row of `schema.WORKING`; `weight` is that of the record's source.
+
+    Raises:
+        RaylineError: the machine fails, not the document: elsewhere it may be read.
+    """
     if isinstance(record, Quarantined):
         return _quarantined(record)
     try:
         place = {"source": record.source, "row": record.row, "offset": record.offset}
         return place | _judged(config, record, learnt, weight)
+    except (MemoryError, OSError, ImportError) as error:
+        raise RaylineError(
+            f"{record.source}, row {record.row}: {error!r}; what is finished is kept: look at this "
+            "node's memory and files (rayline doctor), and give the same command again"
+        ) from error
     except Exception as error:  # noqa: BLE001 (one document must not end the job)
         log.warning("%s:%d: %r", record.source, record.row, error)
         reason = f"processing failed: {type(error).__name__}"
@@ -92,7 +102,7 @@ def _ruled(config: CorpusConfig, text: str, learnt: Learnt) -> tuple[str, Row | 
     """A text less the paragraphs and lines that rules drop, and why it is left out, if it is."""
     left = text
     if config.native_paragraphs:
-        left, _ = native(text, config.languages, config.min_language_score)
+        left = native(text, config.languages, config.min_language_score)
         if not left.strip():
             return text, EMPTY
     verdict = judge(left, config.rules, config.min_words)

@@ -19,7 +19,7 @@ Records = NDArray[np.void]
 Documents = NDArray[np.int64]
 Spread = Callable[[Callable[..., Any], Sequence[Any]], Iterator[Any]]
 
-SHARE = 4_000_000  # records of a run or a range: 112 MB, some 400 MB while they are sorted
+SHARE = 4_000_000  # records of a run or a range: 128 MB, some 400 MB while they are sorted
 KEYED = np.dtype([("key", "u8"), ("low", "u8"), ("document", "i8"), ("place", "i8")])
 """A record to bring together: 128 bits of key, the document and a place in it."""
 
@@ -38,6 +38,15 @@ def runs(sizes: Sequence[int], share: int) -> list[range]:
             start, filled = part, 0
         filled += size
     return [*found, range(start, len(sizes))] if sizes else []
+
+
+def starts(records: Records) -> Documents:
+    """For each of sorted records, where its key begins."""
+    new = np.ones(len(records), np.bool_)
+    new[1:] = (records["key"][1:] != records["key"][:-1]) | (
+        records["low"][1:] != records["low"][:-1]
+    )
+    return np.maximum.accumulate(np.where(new, np.arange(len(records)), 0))
 
 
 def save(out: Workspace, name: str, records: Records) -> None:

@@ -4,22 +4,23 @@ A `RawFile` is named without its location, so the same files anywhere make the s
 """
 
 import contextlib
-import fnmatch
+import functools
 import glob
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self, assert_never
 from urllib.parse import urlsplit
 
+from fsspec.utils import glob_translate
 from pyarrow import fs
 from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, Location
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.corpus import python_docs
 
 CHUNK = 1 << 20  # bytes read at a time when hashing
@@ -91,13 +92,20 @@ class Files(Weighted):
 
     @model_validator(mode="after")
     def _fields_are_of_records(self) -> Self:
-        for name, value, usual in (("text", self.text, "text"), ("label", self.label, None)):
-            if self.format in WITHOUT_FIELDS and value != usual:
-                raise ValueError(
-                    f"{name}={value} names a field, and a file of format {self.format} has none; "
-                    f"leave {name} out, or set format to jsonl, parquet or csv"
-                )
+        if self.format in WITHOUT_FIELDS and (why := self.useless({self.format})):
+            raise ValueError(why)
         return self
+
+    def useless(self, formats: Set[str]) -> str:
+        """Which field is named though no file of these formats has any, if one is."""
+        fields = (("text", self.text, "text"), ("label", self.label, None))
+        named = [f"{name}={value}" for name, value, usual in fields if value != usual]
+        if not named or not formats <= {*WITHOUT_FIELDS}:
+            return ""
+        return (
+            f"{named[0]} names a field, and a file of format {', '.join(sorted(formats))} has "
+            f"none; leave {named[0].partition('=')[0]} out, or set format to jsonl, parquet or csv"
+        )
 
 
 class Code(Weighted):
@@ -172,6 +180,7 @@ def expand(sources: tuple[Source, ...]) -> list[RawFile]:
     Files that share a name are told apart by their path below the given folder, then by a number.
 
     Raises:
+        ConfigError: a field is named that none of a source's files can have.
         DataError: a path matches nothing, a suffix is unknown, or a package is not installed.
     """
     found: list[tuple[RawFile, str]] = []
@@ -179,6 +188,7 @@ def expand(sources: tuple[Source, ...]) -> list[RawFile]:
         match source:
             case Files():
                 pairs = [pair for path in source.paths for pair in _files(source, path)]
+                _refuse_fields(source, {raw.format for raw, _ in pairs})
             case Code():
                 pairs = [pair for path in source.paths for pair in _code(source, path)]
             case PythonDocs():
@@ -254,6 +264,11 @@ def _files(source: Files, path: str) -> Iterator[tuple[RawFile, str]]:
             )
 
 
+def _refuse_fields(source: Files, formats: set[Format]) -> None:
+    if why := source.useless(formats):
+        raise ConfigError(f"{', '.join(source.paths)}: {why}")
+
+
 def _unknown(path: str, matches: list[fs.FileInfo]) -> DataError:
     names = (f".{info.extension}" if info.extension else info.base_name for info in matches)
     found = sorted(set(names))
@@ -296,6 +311,8 @@ def _base(path: str) -> tuple[str, str]:
     if not glob.has_magic(bare):
         return path, ""
     fixed = re.split(r"[*?\[]", bare, maxsplit=1)[0].rpartition("/")[0]
+    if bare.startswith("/") and not fixed:
+        raise DataError(f"{path}: would search the whole machine; name a folder before the pattern")
     return (fixed or ".") + mark + query, bare[len(fixed) :].lstrip("/")
 
 
@@ -326,9 +343,16 @@ def _linked(root: str, path: str) -> bool:
 
 def _matches(pattern: str, path: str, base: str) -> bool:
     relative = path.removeprefix(filesystem(base)[1].rstrip("/")).lstrip("/")
-    if "**" in pattern:
-        return fnmatch.fnmatchcase(relative, pattern.replace("**/", "*"))
-    return relative.count("/") == pattern.count("/") and fnmatch.fnmatchcase(relative, pattern)
+    return _compiled(pattern).match(relative) is not None
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A glob pattern: `*` is of one level, `**/` of any number, none too."""
+    try:
+        return re.compile(glob_translate(pattern))
+    except ValueError as error:
+        raise DataError(f"{pattern}: {error}; expected such as data/**/*.jsonl") from error
 
 
 def _format(name: str) -> Format | None:

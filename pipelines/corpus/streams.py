@@ -83,19 +83,20 @@ def cut(
 
     A compressed one is cut at no more than every n-th of these places, for there is no way into it.
     """
-    starts, row, offset = [(0, 0)], -1, 0
+    starts, row, end = [(0, 0)], -1, 0
     try:
-        for row, (offset, _) in enumerate(read(raw)):
+        for row, (offset, item) in enumerate(read(raw)):
+            end = offset + (len(item) if isinstance(item, bytes) else 0)
             if row - starts[-1][0] >= rows or offset - starts[-1][1] >= size:
                 starts.append((row, offset))
     except (OSError, BombError) as error:  # the last slice's reader meets it again and records it
         refuse_unreachable(raw, error)
     if _codec(filesystem(raw.location)[1]):
         starts = starts[:: -(-len(starts) // MOST_PACKED)]
-    ends = [*starts[1:], (row + 1, offset)]
+    ends = [*starts[1:], (row + 1, max(end, raw.size))]
     return [
-        Slice(raw, start[0], end[0] - start[0], start[1], start == starts[-1], end[1] - start[1])
-        for start, end in zip(starts, ends, strict=True)
+        Slice(raw, start[0], stop[0] - start[0], start[1], start == starts[-1], stop[1] - start[1])
+        for start, stop in zip(starts, ends, strict=True)
     ]
 
 
@@ -103,7 +104,7 @@ def within(
     part: Slice, found: Iterator[tuple[int, T]]
 ) -> Iterator[tuple[int, int, T | Quarantined]]:
     """(row, offset, what is there) of a slice's rows; Quarantined from where it is unreadable."""
-    row, offset = part.row, part.offset
+    row, offset = part.row - 1, part.offset
     try:
         for row, (offset, item) in enumerate(found, part.row):
             if row == part.row + part.rows and not part.last:

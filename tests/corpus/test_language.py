@@ -53,13 +53,12 @@ def test_a_short_or_unsure_paragraph_has_no_language():
     assert paragraphs("") == []
 
 
-def test_foreign_paragraphs_are_left_out_and_reported():
+def test_foreign_paragraphs_are_left_out():
     text = f"Kapitel 1\n\n{ENGLISH}\n\n{GERMAN}\n\n  {ENGLISH}\n\n{CHINESE}"
-    kept, foreign = native(text, ["en"])
+    kept = native(text, ["en"])
     assert kept == f"Kapitel 1\n\n{ENGLISH}\n\n  {ENGLISH}"
-    assert [part.language for part in foreign] == ["de", "zh"]
-    assert native(kept, ["en"]) == (kept, [])
-    assert native(GERMAN, ["en"])[0] == ""
+    assert native(kept, ["en"]) == kept
+    assert native(GERMAN, ["en"]) == ""
 
 
 def test_languages_of_the_declaration_of_human_rights(shared_data):

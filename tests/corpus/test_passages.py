@@ -9,8 +9,8 @@ from pipelines.corpus import shuffle
 from pipelines.corpus.config import Passages
 from pipelines.corpus.passages import count, dropped, find, without
 
-PARAGRAPHS = Passages(min_chars=5, min_left=0)
-LINES = Passages(unit="lines", min_chars=5, min_left=0)
+PARAGRAPHS = Passages(min_chars=5, min_left=1)
+LINES = Passages(unit="lines", min_chars=5, min_left=1)
 
 
 def cut(parts, how, folder, order=list):

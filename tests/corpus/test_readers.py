@@ -1,7 +1,11 @@
 """Readers: every format gives the same documents, and damage costs only the damaged record."""
 
+import csv
 import gzip
+import io
 import itertools
+import tempfile
+from pathlib import Path
 
 import fsspec
 import orjson
@@ -9,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.core.errors import DataError
 from pipelines.corpus.readers import documents, slices
@@ -59,6 +65,7 @@ def test_a_slice_ends_where_its_bytes_are_full(tmp_path):
     found = slices(raw, 1000, 100)
     assert len(found) > 5
     assert all(part.size < 100 + len(LINES.splitlines()[-1]) + 1 for part in found)
+    assert sum(part.size for part in found) == len(LINES)
     assert [record.row for part in found for record in documents(part)] == list(range(25))
 
 
@@ -97,6 +104,8 @@ def test_a_slice_of_parquet_is_not_read_beyond_its_end(tmp_path):
     first, *_, last = slices(raw, 2000)
     assert [record.text for record in documents(first)] == texts[:2000]
     assert any(isinstance(record, Quarantined) for record in documents(last))
+    rows = [record.row for record in documents(Slice(raw, 0, 20_000, 0, last=True))]
+    assert rows == list(range(len(rows)))  # the damage has a row of its own
 
 
 @pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.parquet", "f.txt"])
@@ -141,6 +150,12 @@ def test_a_bad_line_is_quarantined_with_its_place_and_the_rest_is_read(tmp_path,
     assert isinstance(bad, Quarantined)
     assert (bad.row, bad.offset) == (2, len(first))
     assert bad.reason.startswith(reason)
+
+
+def test_what_cannot_be_unpacked_at_all_is_row_0(tmp_path):
+    (tmp_path / "f.jsonl.gz").write_bytes(b"no gzip")
+    (bad,) = read(tmp_path)
+    assert (bad.row, bad.reason[:24]) == (0, "unreadable from here on:")
 
 
 def test_a_truncated_gzip_keeps_what_comes_before_the_tear(tmp_path):
@@ -204,6 +219,41 @@ def test_a_csv_row_that_does_not_fit_its_header_is_quarantined(tmp_path):
     assert (unclosed.offset, unclosed.reason[:8]) == (29, "not CSV:")
 
 
+def test_a_quote_within_a_field_is_a_character_and_swallows_no_row(tmp_path):
+    (tmp_path / "f.csv").write_text('id,text\n1,5" pipe\n2,plain\n3,"two\nlines"\n4,6" pipe\n')
+    (tmp_path / "g.tsv").write_text('id\ttext\n1\t7" pipe\n2\tlast\n')
+    found = [(record.row, record.text) for record in read(tmp_path)]
+    assert found[:4] == [(0, '5" pipe'), (1, "plain"), (2, "two\nlines"), (3, '6" pipe')]
+    assert found[4:] == [(0, '7" pipe'), (1, "last")]
+
+
+FIELD = st.text(st.sampled_from('ab,"\n文'), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(FIELD, FIELD), max_size=8), st.integers(1, 9))
+def test_what_is_written_as_csv_is_read_as_it_was(rows, cut):
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([("id", "text"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "f.csv")
+        path.write_text(stream.getvalue(), encoding="utf-8")
+        assert [record.text for record in read(path, cut)] == [text for _, text in rows]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"text,label\rhello,1\rworld,2\r", "new-line character"),  # of an old Mac
+        (b'"size" (5"),text\n1,hello\n', "',' expected after"),
+        (b"text," + b"x" * MAX_BYTES, "it has more than 10,485,760 bytes"),
+    ],
+)
+def test_a_csv_whose_header_cannot_be_read_is_told_once(tmp_path, data, reason):
+    (tmp_path / "f.csv").write_bytes(data)
+    (bad,) = read(tmp_path, 1)
+    assert bad.reason.startswith(f"not CSV, from its header on: {reason}")
+
+
 def test_a_csv_with_tabs_and_a_long_field(tmp_path):
     (tmp_path / "f.tsv").write_text(f"a\ttext\n1\t{'x' * 200_000}\n")
     (record,) = read(tmp_path)
@@ -214,13 +264,15 @@ def test_a_csv_with_tabs_and_a_long_field(tmp_path):
 def test_every_row_of_a_csv_is_read_in_the_encoding_of_its_file(tmp_path, charset):
     """A short row alone would be guessed: "да" in Windows-1251 is "äà" in Windows-1252."""
     kinds = {
-        "cp1251": ["да", "нет", "может быть, но не сегодня"],
+        "cp1251": ["да", "нет", "может быть но не сегодня"],
         "gb18030": ["好", "不好吃", "很好"],
     }
     words = kinds.get(charset, ["café", "déjà", "naïve garçon"]) * 30
     path = tmp_path / "f.csv"
-    path.write_bytes("\n".join(["text", *(f'"{word}"' for word in words)]).encode(charset))
-    assert [record.text for record in read(path, 7)] == words
+    for quote in ('"', ""):
+        rows = ["text", *(f"{quote}{word}{quote}" for word in words)]
+        path.write_bytes("\n".join(rows).encode(charset))
+        assert [record.text for record in read(path, 7)] == words
 
 
 def test_a_damaged_row_of_a_csv_in_utf8_is_quarantined_and_changes_no_other(tmp_path):

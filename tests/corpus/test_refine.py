@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pytest
+
+from pipelines.core.errors import RaylineError
+from pipelines.corpus import refine
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.dedup import Words
 from pipelines.corpus.records import Document, Quarantined
@@ -64,6 +68,18 @@ def test_why_a_record_is_unreadable_is_one_of_few_and_its_detail_is_masked_and_c
     assert rows[0]["detail"] == "it has ['[EMAIL]', 'b']"
     assert len(rows[1]["detail"]) == 200
     assert (rows[2]["detail"], rows[2]["offset"]) == (None, 7)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "I/O error"), ImportError("fasttext")])
+def test_a_failing_machine_costs_no_document(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(text: str) -> str:
+        raise error
+
+    monkeypatch.setattr(refine, "clean", fail)
+    with pytest.raises(RaylineError, match=r"^a.jsonl, row 0: .*give the same command again$"):
+        _rows(1)
 
 
 def _native(text: str, language: str, score: float) -> Row:

@@ -6,7 +6,7 @@ import shutil
 import fsspec
 import pytest
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.corpus.config import CorpusConfig
 from pipelines.corpus.sources import Code, Files, PythonDocs, digests, expand, filesystem
 
@@ -37,6 +37,32 @@ def test_a_folder_means_its_readable_files_sorted_by_name(folder):
 def test_a_pattern_matches_one_level_unless_it_says_otherwise(folder):
     assert names(folder / "*.jsonl*") == ["b.jsonl"]
     assert names(folder / "**/*.jsonl*") == ["b.jsonl", "c.jsonl.gz"]
+
+
+def test_a_pattern_takes_whole_names_of_folders_and_files(tmp_path):
+    for name in ("train.jsonl", "pretrain.jsonl", "a/train.jsonl", "a/b/train.jsonl"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert names(tmp_path / "**/train.jsonl") == ["a/b/train.jsonl", "a/train.jsonl", "train.jsonl"]
+    assert names(tmp_path / "a/**") == ["b/train.jsonl", "train.jsonl"]
+    assert names(tmp_path / "?/tr[a-b]in.*") == ["train.jsonl"]
+    with pytest.raises(DataError, match=r"\*\*\.jsonl: .*expected such as data/\*\*/\*\.jsonl"):
+        names(tmp_path / "**.jsonl")
+
+
+def test_a_pattern_from_the_root_is_refused_and_not_looked_for_here(tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^/\*\.jsonl: would search the whole machine"):
+        names("/*.jsonl")
+
+
+@pytest.mark.parametrize("field", ["text", "label"])
+def test_a_field_that_no_file_has_is_refused(folder, field):
+    with pytest.raises(ConfigError, match=f"{field}=body names a field, and a file of format text"):
+        names(folder / "a.txt", **{field: "body"})
+    assert names(folder / "a.txt", folder / "b.jsonl", **{field: "body"}) == ["a.txt", "b.jsonl"]
 
 
 def test_a_path_that_matches_nothing_says_what_to_do(folder):
