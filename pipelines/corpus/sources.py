@@ -3,25 +3,19 @@
 A `RawFile` is named without its location, so the same files anywhere make the same corpus.
 """
 
-import contextlib
-import functools
-import glob
 import hashlib
-import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Annotated, Literal, Self, assert_never
-from urllib.parse import urlsplit
 
-from fsspec.utils import glob_translate
-from pyarrow import fs
 from pydantic import Field, model_validator
 
 from pipelines.core.config import Config, Location
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.corpus import python_docs
+from pipelines.corpus.listing import Found, find, reached
 
 CHUNK = 1 << 20  # bytes read at a time when hashing
 Format = Literal["jsonl", "parquet", "csv", "text", "html", "warc", "code", "python"]
@@ -225,43 +219,19 @@ def digests(sources: tuple[Source, ...]) -> dict[str, str]:
     return named
 
 
-def filesystem(location: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the path in it.
-
-    Raises:
-        DataError: the URI names no file system that can be reached.
-    """
-    if "://" not in location:
-        return fs.LocalFileSystem(), os.path.abspath(location)
-    try:
-        system, path = fs.FileSystem.from_uri(location)
-    except (ValueError, OSError, ImportError) as error:
-        raise DataError(
-            f"{location}: not a usable location: {error}; expected a path, hf://datasets/..., "
-            "s3://bucket/prefix or gs://bucket/prefix, with credentials in the environment"
-        ) from error
-    return system, path
-
-
 def _files(source: Files, path: str) -> Iterator[tuple[RawFile, str]]:
     """Each file that `path` names, with its path below the folder given."""
-    base, pattern = _base(path)
-    matches = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
-    if not matches:
+    found = find(path)
+    if not found:
         raise DataError(f"{path}: no such file; give an existing file, folder or glob pattern")
-    kinds = {info.path: _kind(source, info) for info in matches}
-    if not any(kinds.values()):
-        raise _unknown(path, matches)
-    root = filesystem(base)[1].rstrip("/")
-    for info in sorted(matches, key=lambda info: info.path):
+    kinds = [_kind(source, one.name) for one in found]
+    if not any(kinds):
+        raise _unknown(path, found)
+    for one, kind in zip(found, kinds, strict=True):
         # A folder or pattern may hold other files beside, such as a licence.
-        if kind := kinds[info.path]:
-            relative = info.path.removeprefix(root).lstrip("/") or info.base_name
-            location = _location(path, info.path)
-            yield (
-                RawFile(info.base_name, location, kind, info.size, source.text, source.label),
-                relative,
-            )
+        if kind:
+            fields = source.text, source.label
+            yield RawFile(one.name, one.location, kind, one.size, *fields), one.below
 
 
 def _refuse_fields(source: Files, formats: set[Format]) -> None:
@@ -269,102 +239,35 @@ def _refuse_fields(source: Files, formats: set[Format]) -> None:
         raise ConfigError(f"{', '.join(source.paths)}: {why}")
 
 
-def _unknown(path: str, matches: list[fs.FileInfo]) -> DataError:
-    names = (f".{info.extension}" if info.extension else info.base_name for info in matches)
-    found = sorted(set(names))
+def _unknown(path: str, found: list[Found]) -> DataError:
+    names = sorted({PurePath(one.name).suffix or one.name for one in found})
     return DataError(
-        f"{path}: unknown suffix {', '.join(found[:5])}{', ...' if found[5:] else ''}; "
+        f"{path}: unknown suffix {', '.join(names[:5])}{', ...' if names[5:] else ''}; "
         f"expected one of {', '.join(SUFFIXES)}, or set format"
     )
 
 
-def _kind(source: Files, info: fs.FileInfo) -> Format | None:
-    return source.format if source.format != "auto" else _format(info.base_name)
+def _kind(source: Files, name: str) -> Format | None:
+    return source.format if source.format != "auto" else _format(name)
 
 
 def _code(source: Code, path: str) -> Iterator[tuple[RawFile, str]]:
     """Each file of code that `path` names, under its path below the folder given."""
-    base, pattern = _base(path)
-    root = filesystem(base)[1].rstrip("/")
-    found = [info for info in _listing(base) if not pattern or _matches(pattern, info.path, base)]
-    chosen = {
-        info.path.removeprefix(root).lstrip("/") or info.base_name: info
-        for info in sorted(found, key=lambda info: info.path)
-        if info.base_name.endswith(source.suffixes)
-    }
-    own = {name: info for name, info in chosen.items() if not VENDORED & {*name.split("/")[:-1]}}
+    chosen = [one for one in find(path) if one.name.endswith(source.suffixes)]
+    own = [one for one in chosen if not VENDORED & {*one.below.split("/")[:-1]}]
     if not own:
         raise DataError(
             f"{path}: no file ends in one of {', '.join(source.suffixes)}; {len(chosen)} in "
             f"folders of vendored code ({', '.join(sorted(VENDORED)[:3])}, ...) are left out; "
             "name such a folder itself to read it"
         )
-    for relative, info in own.items():
-        label = info.base_name.rpartition(".")[2]
-        location = _location(path, info.path)
-        yield RawFile(relative, location, "code", info.size, label=label), relative
-
-
-def _base(path: str) -> tuple[str, str]:
-    """A path cut before its first wildcard: (folder, pattern); no pattern if it has none."""
-    bare, mark, query = path.partition("?") if "://" in path else (path, "", "")
-    if not glob.has_magic(bare):
-        return path, ""
-    fixed = re.split(r"[*?\[]", bare, maxsplit=1)[0].rpartition("/")[0]
-    if bare.startswith("/") and not fixed:
-        raise DataError(f"{path}: would search the whole machine; name a folder before the pattern")
-    return (fixed or ".") + mark + query, bare[len(fixed) :].lstrip("/")
-
-
-def _listing(base: str) -> list[fs.FileInfo]:
-    """The file at `base`, or all files below it that are not hidden and behind no symbolic link.
-
-    A link may lead out of the folder, or round in it for ever; a file named as such may be one.
-    """
-    with _reached(base) as (system, path):
-        info = system.get_file_info(path)
-        if info.type == fs.FileType.File:
-            return [info]
-        inside = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-    return [
-        info
-        for info in inside
-        if info.type == fs.FileType.File
-        and "/." not in info.path.removeprefix(path.rstrip("/"))
-        and ("://" in base or not _linked(path, info.path))
-    ]
-
-
-def _linked(root: str, path: str) -> bool:
-    """Whether a local path below `root` goes through a symbolic link or is one."""
-    below = os.path.relpath(path, root)
-    return os.path.realpath(path) != os.path.join(os.path.realpath(root), below)  # noqa: PTH118
-
-
-def _matches(pattern: str, path: str, base: str) -> bool:
-    relative = path.removeprefix(filesystem(base)[1].rstrip("/")).lstrip("/")
-    return _compiled(pattern).match(relative) is not None
-
-
-@functools.cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A glob pattern: `*` is of one level, `**/` of any number, none too."""
-    try:
-        return re.compile(glob_translate(pattern))
-    except ValueError as error:
-        raise DataError(f"{pattern}: {error}; expected such as data/**/*.jsonl") from error
+    for one in own:
+        label = one.name.rpartition(".")[2]
+        yield RawFile(one.below, one.location, "code", one.size, label=label), one.below
 
 
 def _format(name: str) -> Format | None:
     return next((SUFFIXES[suffix] for suffix in SUFFIXES if name.endswith(suffix)), None)
-
-
-def _location(given: str, path: str) -> str:
-    """The location of a listed path, in the scheme (and with the query) of the one given."""
-    if "://" not in given:
-        return path
-    parts = urlsplit(given)
-    return f"{parts.scheme}://{path.lstrip('/')}" + (f"?{parts.query}" if parts.query else "")
 
 
 def _modules(source: PythonDocs) -> Iterator[RawFile]:
@@ -401,7 +304,7 @@ def _as_read(raw: RawFile) -> str:
 
 def _content(raw: RawFile) -> str:
     """Hex SHA-256 of a local file; the size and version of a remote one."""
-    with _reached(raw.location) as (system, path):
+    with reached(raw.location) as (system, path):
         if "://" in raw.location:
             info = system.get_file_info(path)
             listed = system.handler.fs.info(path) if hasattr(system, "handler") else {}
@@ -412,14 +315,3 @@ def _content(raw: RawFile) -> str:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
             return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _reached(location: str) -> Iterator[tuple[fs.FileSystem, str]]:
-    try:
-        yield filesystem(location)
-    except OSError as error:
-        raise DataError(
-            f"{location}: cannot be read: {error}; check the path, its permission and the "
-            "connection"
-        ) from error

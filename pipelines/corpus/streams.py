@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from pipelines.core.errors import DataError
+from pipelines.corpus.listing import filesystem
 from pipelines.corpus.records import Quarantined, Slice
-from pipelines.corpus.sources import RawFile, filesystem
+from pipelines.corpus.sources import RawFile
 
 MAX_BYTES = 10 << 20  # of one document; a larger one is a broken export, not prose
 CHUNK = 1 << 16  # bytes decompressed at a time: a torn file loses less than this before the tear

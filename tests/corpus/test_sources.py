@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.corpus.config import CorpusConfig
-from pipelines.corpus.sources import Code, Files, PythonDocs, digests, expand, filesystem
+from pipelines.corpus.listing import filesystem
+from pipelines.corpus.sources import Code, Files, PythonDocs, digests, expand
 
 
 @pytest.fixture
