@@ -40,7 +40,19 @@ def clean(text: str) -> str:
     Lines keep their indentation (it is meaning in code and lists) and lose trailing blanks; at most
     one empty line stays between two others.
     """
-    text = _ascii(text) if text.isascii() else _unicode(text)
+    if text.isascii():
+        return _tidied(_ascii(text))
+    # Until nothing changes: what is removed may have stood inside a broken character, or between
+    # two that only together look broken.
+    for _ in range(MOST_PASSES):
+        before, text = text, _tidied(_repaired(text))
+        if text == before:
+            break
+    return text
+
+
+def _tidied(text: str) -> str:
+    """Without blanks at the ends of lines, lines that only draw, and more than one empty line."""
     if _trailing(text):
         text = _LINE_TAIL.sub("", text)
     text = _lines(text)
@@ -62,15 +74,6 @@ def _ascii(text: str) -> str:
     if "\r" in text:
         text = _LINE_ENDS.sub("\n", text)
     return text.encode("ascii").translate(None, _CONTROL_BYTES).decode("ascii")
-
-
-def _unicode(text: str) -> str:
-    """Repaired until nothing changes: what is removed may have stood inside a broken character."""
-    for _ in range(MOST_PASSES):
-        before, text = text, _repaired(text)
-        if text == before:
-            break
-    return text
 
 
 def _repaired(text: str) -> str:

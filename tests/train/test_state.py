@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -235,7 +236,9 @@ def test_a_run_that_fills_the_disk_goes_on_once_there_is_room(small_disk: Path) 
 
     class Filling(Distance):
         def parts(self, step: int) -> list[Batch]:
-            if step == 5:  # made while step 4 is learnt
+            if step == 5:  # made while step 4 is learnt, and a checkpoint perhaps being written
+                while not (small_disk / "work" / state.folder_of(3) / "manifest.json").exists():
+                    time.sleep(0.01)
                 with contextlib.suppress(OSError):
                     filler.write_bytes(b"x" * 2**20)
             return super().parts(step)
