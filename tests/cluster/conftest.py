@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 RAY = str(Path(sys.executable).parent / "ray")
 SHAPE = "{layers: 1, width: 32, heads: 2, feedforward: 64}"
@@ -30,12 +31,6 @@ class Cluster:
     gcs: str
     dashboard: str
     env: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_cpus(number: int, gcs: str, env: dict[str, str]) -> None:

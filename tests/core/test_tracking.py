@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.storage import Store
 from pipelines.core.tracking import FLUSH_POINTS, open_tracker, tracking_uri
 from pipelines.core.workflow import Outcome, Workflow
+from tests.ports import free_port
 
 
 class TrainedConfig(StageConfig):
@@ -288,9 +288,7 @@ def test_a_run_never_dies_of_tracking(line, storage, caplog):
 
 
 def test_a_server_that_is_down_costs_a_warning_and_seconds(line, monkeypatch, caplog):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
     assert line()
     assert time.monotonic() - began < 60
@@ -309,9 +307,7 @@ def test_where_runs_are_recorded(monkeypatch, tmp_path):
 @contextlib.contextmanager
 def server(folder: str):
     """`mlflow server` on the database in `folder`, at a free port of loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]

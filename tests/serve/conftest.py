@@ -1,7 +1,6 @@
 """A predictor without a model, and the application around it."""
 
 import asyncio
-import socket
 import threading
 import time
 
@@ -10,6 +9,7 @@ import uvicorn
 
 from pipelines.serve.app import ModelCard, build_app
 from pipelines.serve.config import ServeConfig
+from tests.ports import free_port
 
 CARD = ModelCard(id="demo-abc", digest="d" * 64, labels=("no", "yes"), created=1_700_000_000)
 YES = {"label": "yes", "score": 0.9, "scores": {"no": 0.1, "yes": 0.9}}
@@ -49,9 +49,7 @@ def serving(predict):
 @pytest.fixture
 def served(serving):
     """The URL of a real server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = uvicorn.Config(serving(), port=port, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

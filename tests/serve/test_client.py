@@ -3,7 +3,6 @@
 import http.server
 import json
 import shlex
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ import pytest
 
 from pipelines.core.errors import ServeError
 from pipelines.serve.client import ask, curl
+from tests.ports import free_port
 
 
 def test_the_shell_command_holds_the_very_text() -> None:
@@ -21,9 +21,7 @@ def test_the_shell_command_holds_the_very_text() -> None:
 
 
 def test_nothing_at_the_address_is_a_clear_error() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(ServeError, match=f"127.0.0.1:{port} does not answer"):
         ask(f"http://127.0.0.1:{port}", "a text")
 

@@ -19,14 +19,9 @@ from pipelines.core.errors import ArtifactError, ConfigError, ServeError
 from pipelines.engines.predictor import load
 from pipelines.serve import stage
 from pipelines.serve.config import ServeConfig
+from tests.ports import free_port
 
 pytestmark = pytest.mark.ray
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 CONFIG = ServeConfig(port=free_port(), max_ongoing=2, max_queued=4, target_ongoing=1)
